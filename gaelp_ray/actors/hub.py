@@ -1,0 +1,81 @@
+"""The metrics hub: takes reports from workers, shows them live, stores them in batches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from gaelp_ray.actors import meters
+from gaelp_ray.actors.loops import every, until_available
+from gaelp_ray.bootstrap import Runtime
+from gaelp_ray.config import Settings
+from gaelp_ray.domain.metrics import MetricPoint
+from gaelp_ray.observability.metrics import POINTS_STORED, POINTS_WAITING
+from gaelp_ray.services import metrics as metric_service
+
+STORE_S = 0.5
+BATCH = 2000
+#: Points a reader that fell behind may still get; older ones it reads from the database.
+LIVE_POINTS = 10_000
+
+
+class MetricsHub:
+    """One shard of the hub.
+
+    When ``push`` answers, the points are in the database. A caller whose push was lost with the hub sends it
+    again; points are unique by job, attempt and step, so twice is once.
+    """
+
+    def __init__(self, settings: Settings, shard: int) -> None:
+        self._runtime = Runtime(settings)
+        self._shard = str(shard)
+        self._live: deque[tuple[int, MetricPoint]] = deque(maxlen=LIVE_POINTS)
+        self._sequence = 0
+        self._arrived = asyncio.Condition()
+        self._waiting: list[tuple[list[MetricPoint], asyncio.Future[None]]] = []
+        self._store_loop: asyncio.Task[None] | None = None
+
+    async def push(self, points: list[MetricPoint]) -> None:
+        """Publish points at once; answers when they are stored."""
+        if self._store_loop is None:
+            self._store_loop = asyncio.create_task(every(STORE_S, self._store))
+        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((points, stored))
+        async with self._arrived:
+            for point in points:
+                self._sequence += 1
+                self._live.append((self._sequence, point))
+            self._arrived.notify_all()
+        await stored
+
+    async def listen(self, after: int, wait_s: float) -> tuple[int, list[MetricPoint]]:
+        """Points after a sequence number, and the new number; waits for the first at most ``wait_s``.
+
+        A number from an earlier life of the hub, or a negative one, starts from now.
+        """
+        if after < 0 or after > self._sequence:
+            return self._sequence, []
+        if after == self._sequence:
+            async with self._arrived:
+                try:
+                    await asyncio.wait_for(self._arrived.wait(), wait_s)
+                except TimeoutError:
+                    return self._sequence, []
+        return self._sequence, [point for number, point in self._live if number > after]
+
+    async def _store(self) -> None:
+        """Write what waits, in one transaction a batch, and answer those who wait for it."""
+        while self._waiting:
+            batch, count = [], 0
+            while self._waiting and count < BATCH:
+                batch.append(self._waiting.pop(0))
+                count += len(batch[-1][0])
+            points = [point for pushed, _ in batch for point in pushed]
+            await until_available(
+                lambda points=points: self._runtime.store.transact(metric_service.store, points)
+            )  # type: ignore[misc]
+            for _, stored in batch:
+                if not stored.done():
+                    stored.set_result(None)
+            meters.count(POINTS_STORED, len(points), shard=self._shard)
+        meters.gauge(POINTS_WAITING, 0, shard=self._shard)

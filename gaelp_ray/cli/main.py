@@ -1,0 +1,39 @@
+"""The ``gaelp`` command. Its modules import little, so that it starts at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from gaelp_ray.cli import agents, jobs, local, tokens
+from gaelp_ray.cli.demo import demo
+from gaelp_ray.cli.metrics import metrics
+from gaelp_ray.cli.output import print_error
+from gaelp_ray.domain.errors import GaelpError
+
+app = typer.Typer(
+    name="gaelp",
+    help="Register advertising agents, train them, watch them live.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+local.register(app)
+app.command()(demo)
+app.add_typer(agents.app, name="agents")
+app.add_typer(jobs.app, name="jobs")
+app.command()(metrics)
+tokens.register(app)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command, by default from ``sys.argv``, and leave with its exit code.
+
+    0 is success, 1 an error, told in one sentence on stderr, and 2 a command that was written wrongly.
+    """
+    try:
+        app(args=arguments, prog_name="gaelp")
+    except GaelpError as error:
+        print_error(error.message)
+        sys.exit(1)

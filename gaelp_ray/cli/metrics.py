@@ -1,0 +1,58 @@
+"""``gaelp metrics``: what an agent's jobs report, past or live."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gaelp_ray.cli.options import AsJson, Limit
+from gaelp_ray.cli.output import cell, number, out, print_json, print_table
+from gaelp_ray.cli.session import connect
+
+if TYPE_CHECKING:
+    from gaelp_ray.client import GaelpClient, LiveMetrics, Metric
+
+
+def metrics(
+    agent_id: Annotated[int, typer.Argument(help="The agent's id.")],
+    job: Annotated[int | None, typer.Option(help="Only of this job.")] = None,
+    since: Annotated[datetime | None, typer.Option(help="Only from then on, local time.")] = None,
+    limit: Limit = 50,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show them live, until Ctrl-C.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the metrics of an agent."""
+    with connect() as gaelp:
+        if follow:
+            return _follow(gaelp, agent_id, job, as_json)
+        start = None if since is None else since.astimezone()
+        points = list(islice(gaelp.metrics.iterate(agent_id, job_id=job, since=start), limit))
+    return print_json(points) if as_json else _print(points)
+
+
+def _follow(gaelp: GaelpClient, agent_id: int, job: int | None, as_json: bool) -> None:
+    from gaelp_ray.client import LiveMetrics  # noqa: PLC0415 - websockets is only paid for when used
+
+    for message in gaelp.watch(agent_id):
+        if isinstance(message, LiveMetrics) and job in (None, message.job_id):
+            if as_json:
+                print_json(message, indent=None)
+            else:
+                out.print(_line(message), markup=False, highlight=False, soft_wrap=True)
+
+
+def _line(point: LiveMetrics) -> str:
+    values = "  ".join(f"{name} {number(value)}" for name, value in point.metrics.items())
+    return f"{cell(point.at)}  job {point.job_id or '-'}  step {point.step if point.step is not None else '-'}  {values}"
+
+
+def _print(points: list[Metric]) -> None:
+    names = sorted({name for point in points for name in point.metrics})
+    print_table(
+        ("at", "job", "step", "source", *names),
+        [(p.at, p.job_id, p.step, p.source, *(p.metrics.get(name) for name in names)) for p in points],
+        empty="No metrics yet.",
+    )

@@ -1,0 +1,82 @@
+"""What commands print: tables for people, JSON for programs, errors on stderr."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gaelp_ray.client.wire import to_json
+
+out = Console()
+err = Console(stderr=True)
+
+_STYLES = {
+    "active": "green",
+    "completed": "green",
+    "succeeded": "green",
+    "running": "cyan",
+    "queued": "yellow",
+    "paused": "yellow",
+    "failed": "red",
+    "cancelled": "dim",
+    "archived": "dim",
+}
+
+
+def print_json(value: Any, *, indent: int | None = 2) -> None:
+    """Models, or lists of them, as JSON on stdout."""
+    typer.echo(json.dumps(to_json(value), indent=indent, ensure_ascii=False))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str) -> None:
+    """One row a line, or the sentence ``empty``."""
+    table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        table.add_row(*map(cell, row))
+    out.print(table if table.row_count else Text(empty))
+
+
+def print_record(facts: Mapping[str, Any]) -> None:
+    """One fact a line; those that are None or empty are left out."""
+    table = Table.grid(padding=(0, 2))
+    for name, value in facts.items():
+        if value not in (None, "", {}, []):
+            table.add_row(Text(name, style="bold"), cell(value))
+    out.print(table)
+
+
+def print_error(sentence: str) -> None:
+    err.print(Text(sentence, style="red"), soft_wrap=True)
+
+
+def cell(value: Any) -> Text:
+    """A value as a person reads it; never as markup, for names and messages are other people's text."""
+    if value is None:
+        return Text("-", style="dim")
+    if isinstance(value, datetime):
+        return Text(f"{value.astimezone():%Y-%m-%d %H:%M:%S}")
+    if isinstance(value, float):
+        return Text(number(value))
+    if isinstance(value, Mapping):
+        return Text(", ".join(f"{key}={cell(item).plain}" for key, item in value.items()))
+    if isinstance(value, list | tuple):
+        return Text(", ".join(cell(item).plain for item in value))
+    return Text(str(value), style=_STYLES.get(str(value), ""))
+
+
+def number(value: float) -> str:
+    """Four digits that matter, without an exponent where it can be avoided."""
+    return f"{value:,.2f}" if 1000 <= abs(value) < 1e12 else f"{value:.4g}"
+
+
+def money(spent: float, limit: float | None) -> str:
+    """Currency units spent, of a limit where there is one."""
+    return f"{spent:,.2f}" if limit is None else f"{spent:,.2f} / {limit:,.2f}"

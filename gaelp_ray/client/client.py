@@ -1,0 +1,101 @@
+"""The way into the service from Python."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from gaelp_ray.client.agents import Agents
+from gaelp_ray.client.http import API, Http
+from gaelp_ray.client.jobs import Jobs
+from gaelp_ray.client.live import listen
+from gaelp_ray.client.messages import LiveMessage
+from gaelp_ray.client.metrics import Metrics
+from gaelp_ray.client.models import ServiceStatus
+from gaelp_ray.client.wire import read
+from gaelp_ray.domain.errors import Unavailable
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+
+class GaelpClient:
+    """A connection to gaelp-ray.
+
+        with GaelpClient() as gaelp:
+            agent = gaelp.agents.create("bidder", budget_limit=100.0)
+            job = gaelp.jobs.wait(gaelp.jobs.submit(agent.id).id)
+
+    Errors are those of ``gaelp_ray.domain.errors``. One client may be shared by threads.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        timeout: float = 30.0,
+        *,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        """``url`` and ``token`` default to ``GAELP_URL`` (else this machine) and ``GAELP_TOKEN``.
+
+        ``timeout`` is for each request, in seconds; ``transport`` replaces the network in tests. Raises
+        ``InvalidInput`` for an address or a token that cannot be one.
+        """
+        self._http = Http(
+            url or os.environ.get("GAELP_URL") or DEFAULT_URL,
+            token or os.environ.get("GAELP_TOKEN"),
+            timeout,
+            transport,
+        )
+        self.agents = Agents(self._http)
+        self.jobs = Jobs(self._http)
+        self.metrics = Metrics(self._http)
+
+    @property
+    def url(self) -> str:
+        """Where the service is, without a slash at the end."""
+        return self._http.url
+
+    def status(self) -> ServiceStatus:
+        """The whole service at a glance."""
+        return read(ServiceStatus, self._http.get("/status"))
+
+    def healthy(self) -> bool:
+        """Whether the service answers at all."""
+        return self._answers("/health")
+
+    def ready(self) -> bool:
+        """Whether the service can do its work now."""
+        return self._answers("/ready")
+
+    def watch(self, agent_id: int, *, patience: float = 60.0) -> Iterator[LiveMessage]:
+        """Live messages of an agent, without end; a connection that is cut is opened again.
+
+        Each connection starts with a ``Hello``; after a second one, messages may have been missed. Raises
+        ``Unavailable`` after ``patience`` seconds without a connection, and ``Unauthenticated``,
+        ``Forbidden`` or ``NotFound`` when refused.
+        """
+        messages = listen(self._http.url, self._http.token, agent_id, tick_s=1.0, patience_s=patience)
+        return (message for message in messages if message is not None)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _answers(self, path: str) -> bool:
+        try:
+            self._http.request("GET", API + path)
+        except Unavailable:
+            return False
+        return True

@@ -1,0 +1,32 @@
+"""Who is asking, and what they may touch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gaelp_ray.domain.errors import Forbidden, NotFound
+
+
+@dataclass(frozen=True)
+class Principal:
+    """The bearer of a verified token."""
+
+    #: The user's name, the ``sub`` claim.
+    user: str
+    admin: bool = False
+
+    def may_see(self, owner: str) -> bool:
+        return self.admin or self.user == owner
+
+    def require_owner(self, owner: str, what: str) -> None:
+        """Raise ``NotFound`` unless the thing is the caller's: a stranger learns nothing of it."""
+        if not self.may_see(owner):
+            raise NotFound(f"There is no {what}, or you may not see it.")
+
+    def require_admin(self) -> None:
+        if not self.admin:
+            raise Forbidden("This needs an admin token; make one with `gaelp token create NAME --admin`.")
+
+
+#: The service acting by itself, as the actor of an event.
+SYSTEM = Principal(user="system", admin=True)

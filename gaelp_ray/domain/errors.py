@@ -1,0 +1,114 @@
+"""Every error the product raises on purpose.
+
+    GaelpError
+    ├── InvalidInput            the request can never work as written
+    │   └── Unsatisfiable       no node of this cluster can ever hold the job
+    ├── Unauthenticated         no valid token
+    ├── Forbidden               a valid token without the right
+    ├── NotFound                no such thing, or not visible to the caller
+    ├── Conflict                clashes with what is already there
+    │   ├── IllegalTransition   the state does not allow the event
+    │   └── IdempotencyConflict same key, other body
+    ├── BudgetExceeded          the spend would pass the limit
+    ├── QueueFull               too many jobs wait already
+    ├── TooLarge                the request body is over the limit
+    ├── Unavailable             a part we need does not answer; nothing was changed
+    └── SetupError              the machine or its configuration is not ready
+
+A message is one sentence that says what was wrong, what was expected and what to do.
+``code`` is stable and part of the interface.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class GaelpError(Exception):
+    """Something went wrong in gaelp-ray."""
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str | None = None, **details: Any) -> None:
+        self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
+        #: Machine-readable facts shown beside the message, JSON-serialisable.
+        self.details = details
+        super().__init__(self.message)
+
+
+class InvalidInput(GaelpError):
+    """The request is not valid; correct it and send it again."""
+
+    code = "invalid_input"
+
+
+class Unsatisfiable(InvalidInput):
+    """No node of this cluster can ever hold the requested resources."""
+
+    code = "unsatisfiable"
+
+
+class Unauthenticated(GaelpError):
+    """A valid bearer token is needed; make one with `gaelp token create`."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(GaelpError):
+    """Your token does not allow this; ask the owner or an admin."""
+
+    code = "forbidden"
+
+
+class NotFound(GaelpError):
+    """There is no such thing, or you may not see it."""
+
+    code = "not_found"
+
+
+class Conflict(GaelpError):
+    """The request clashes with what is already there."""
+
+    code = "conflict"
+
+
+class IllegalTransition(Conflict):
+    """The current state does not allow this."""
+
+    code = "illegal_transition"
+
+
+class IdempotencyConflict(Conflict):
+    """This idempotency key was used before with another body; use a new key."""
+
+    code = "idempotency_conflict"
+
+
+class BudgetExceeded(GaelpError):
+    """The spend would pass the budget limit; raise the limit or spend less."""
+
+    code = "budget_exceeded"
+
+
+class QueueFull(GaelpError):
+    """Too many jobs wait already; try again later."""
+
+    code = "queue_full"
+
+
+class TooLarge(GaelpError):
+    """The request body is too large; send less."""
+
+    code = "too_large"
+
+
+class Unavailable(GaelpError):
+    """A part of the service does not answer; nothing was changed, try again."""
+
+    code = "unavailable"
+
+
+class SetupError(GaelpError):
+    """The machine is not ready for gaelp-ray."""
+
+    code = "setup"

@@ -1,0 +1,236 @@
+"""Training jobs: their states, the events that move them, and why an attempt ends.
+
+The chart in ``docs/job-states.md`` is generated from ``TRANSITIONS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from gaelp_ray.domain.errors import IllegalTransition, InvalidInput
+from gaelp_ray.domain.resources import Resources
+
+PRIORITY_MIN, PRIORITY_DEFAULT, PRIORITY_MAX = 1, 5, 10
+
+
+class JobState(StrEnum):
+    """Where a job stands; the ``phase`` of the API."""
+
+    QUEUED = "queued"
+    #: Chosen by the scheduler: an attempt exists, its resources are claimed, its launch order is written.
+    ADMITTED = "admitted"
+    #: Handed to Ray; its process has not claimed the attempt yet.
+    STARTING = "starting"
+    RUNNING = "running"
+    #: Told to make room; goes back to the queue when it has stopped.
+    PREEMPTING = "preempting"
+    #: Told to stop for good.
+    STOPPING = "stopping"
+    #: Waits out the delay before its next attempt.
+    BACKOFF = "backoff"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class JobEvent(StrEnum):
+    """What happened to a job."""
+
+    SUBMIT = "submit"
+    ADMIT = "admit"
+    LAUNCH = "launch"
+    CLAIM = "claim"
+    PREEMPT = "preempt"
+    STOP = "stop"
+    #: The attempt ended through no fault of the job; it goes back to the queue at once.
+    REQUEUE = "requeue"
+    #: The attempt failed and another is allowed after a delay.
+    RETRY = "retry"
+    WAKE = "wake"
+    SUCCEED = "succeed"
+    FAIL = "fail"
+    CANCEL = "cancel"
+
+
+_S, _E = JobState, JobEvent
+
+TRANSITIONS: Mapping[tuple[JobState, JobEvent], JobState] = {
+    (_S.QUEUED, _E.ADMIT): _S.ADMITTED,
+    (_S.QUEUED, _E.CANCEL): _S.CANCELLED,
+    (_S.ADMITTED, _E.LAUNCH): _S.STARTING,
+    # The process may claim its attempt before the launcher has noted that it handed the task to Ray.
+    (_S.ADMITTED, _E.CLAIM): _S.RUNNING,
+    (_S.ADMITTED, _E.REQUEUE): _S.QUEUED,
+    (_S.ADMITTED, _E.RETRY): _S.BACKOFF,
+    (_S.ADMITTED, _E.FAIL): _S.FAILED,
+    (_S.ADMITTED, _E.STOP): _S.STOPPING,
+    (_S.STARTING, _E.CLAIM): _S.RUNNING,
+    (_S.STARTING, _E.REQUEUE): _S.QUEUED,
+    (_S.STARTING, _E.RETRY): _S.BACKOFF,
+    (_S.STARTING, _E.FAIL): _S.FAILED,
+    (_S.STARTING, _E.STOP): _S.STOPPING,
+    (_S.RUNNING, _E.SUCCEED): _S.SUCCEEDED,
+    (_S.RUNNING, _E.FAIL): _S.FAILED,
+    (_S.RUNNING, _E.RETRY): _S.BACKOFF,
+    (_S.RUNNING, _E.REQUEUE): _S.QUEUED,
+    (_S.RUNNING, _E.STOP): _S.STOPPING,
+    (_S.RUNNING, _E.PREEMPT): _S.PREEMPTING,
+    (_S.PREEMPTING, _E.REQUEUE): _S.QUEUED,
+    (_S.PREEMPTING, _E.SUCCEED): _S.SUCCEEDED,
+    (_S.PREEMPTING, _E.FAIL): _S.FAILED,
+    (_S.PREEMPTING, _E.RETRY): _S.BACKOFF,
+    (_S.PREEMPTING, _E.STOP): _S.STOPPING,
+    # It had finished before it heard that it should stop.
+    (_S.STOPPING, _E.SUCCEED): _S.SUCCEEDED,
+    (_S.STOPPING, _E.CANCEL): _S.CANCELLED,
+    (_S.BACKOFF, _E.WAKE): _S.QUEUED,
+    (_S.BACKOFF, _E.CANCEL): _S.CANCELLED,
+}
+
+TERMINAL = frozenset({_S.SUCCEEDED, _S.FAILED, _S.CANCELLED})
+#: States in which a job has a live attempt and holds resources.
+LIVE = frozenset({_S.ADMITTED, _S.STARTING, _S.RUNNING, _S.PREEMPTING, _S.STOPPING})
+
+
+def next_state(state: JobState, event: JobEvent) -> JobState:
+    """The state after ``event``; raises ``IllegalTransition`` where the table has no row."""
+    try:
+        return TRANSITIONS[state, event]
+    except KeyError:
+        allowed = ", ".join(sorted(e for s, e in TRANSITIONS if s == state)) or "nothing more"
+        raise IllegalTransition(
+            f"A job that is {state} does not take '{event}'; it takes {allowed}.",
+            state=str(state),
+        ) from None
+
+
+class JobStatus(StrEnum):
+    """The five words of the public API; ``JobState`` is the finer ``phase``."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+_STATUS = {
+    _S.SUCCEEDED: JobStatus.COMPLETED,
+    _S.FAILED: JobStatus.FAILED,
+    _S.CANCELLED: JobStatus.CANCELLED,
+    _S.RUNNING: JobStatus.RUNNING,
+    _S.PREEMPTING: JobStatus.RUNNING,
+    _S.STOPPING: JobStatus.RUNNING,
+}
+
+
+def public_status(state: JobState) -> JobStatus:
+    """Work that has begun is ``running``; everything before it, and between attempts, is ``queued``."""
+    return _STATUS.get(state, JobStatus.QUEUED)
+
+
+def states_of(status: JobStatus) -> list[JobState]:
+    return [s for s in JobState if public_status(s) is status]
+
+
+class EndCause(StrEnum):
+    """Why an attempt ended."""
+
+    SUCCESS = "success"
+    USER_ERROR = "user_error"
+    #: The entry point, its requirements or its configuration can never work; not retried.
+    MISCONFIGURED = "misconfigured"
+    PREEMPTED = "preempted"
+    NODE_LOST = "node_lost"
+    OOM = "oom"
+    TIMEOUT = "timeout"
+    BUDGET = "budget"
+    CANCELLED = "cancelled"
+    #: Another attempt of the job took its place.
+    SUPERSEDED = "superseded"
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A submission. None means: as the agent's version says, or the service's default."""
+
+    agent_id: int
+    name: str
+    priority: int = PRIORITY_DEFAULT
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    training_config: Mapping[str, Any] = field(default_factory=dict)
+    entrypoint: str | None = None
+    resources: Mapping[str, Any] | None = None
+    environment_vars: Mapping[str, str] = field(default_factory=dict)
+    seed: int = 0
+    timeout_s: float | None = None
+    max_retries: int | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The last thing a job reported about itself."""
+
+    step: int | None = None
+    total_steps: int | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Job:
+    id: int
+    agent_id: int
+    version_id: int
+    owner: str
+    name: str
+    state: JobState
+    priority: int
+    resources: Resources
+    entrypoint: str
+    hyperparameters: Mapping[str, Any]
+    training_config: Mapping[str, Any]
+    environment_vars: Mapping[str, str]
+    seed: int
+    timeout_s: float | None
+    max_retries: int
+    #: Attempts used up by the job's own failures.
+    failures: int
+    #: Attempts lost to the infrastructure; free, bounded by a large cap.
+    losses: int
+    attempt_number: int
+    progress: Progress
+    wait_code: str | None
+    wait_message: str | None
+    cause: EndCause | None
+    message: str | None
+    result: Mapping[str, Any] | None
+    submitted_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    not_before: datetime | None
+    #: Plain statements about how the job runs that the user should know.
+    notices: tuple[str, ...] = ()
+
+    @property
+    def status(self) -> JobStatus:
+        return public_status(self.state)
+
+
+def check_priority(priority: int) -> int:
+    if not PRIORITY_MIN <= priority <= PRIORITY_MAX:
+        raise InvalidInput(
+            f"`priority` must be {PRIORITY_MIN} (lowest) to {PRIORITY_MAX} (highest); got {priority}."
+        )
+    return priority
+
+
+def eta_seconds(progress: Progress, started_at: datetime | None, now: datetime) -> float | None:
+    """Seconds until the last step at the mean pace so far; None before the first step is known."""
+    if started_at is None or not progress.step or not progress.total_steps:
+        return None
+    pace_s = (now - started_at).total_seconds() / progress.step
+    return max(0.0, (progress.total_steps - progress.step) * pace_s)

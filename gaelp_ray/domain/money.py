@@ -1,0 +1,46 @@
+"""Money is ``int`` micros: 1 unit of currency = 1_000_000 micros, the unit ad platforms report in.
+
+A float never enters arithmetic. Numbers from JSON are read through their decimal text, so ``0.1`` is
+exactly 100_000 micros.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import NewType
+
+from gaelp_ray.domain.errors import InvalidInput
+
+Micros = NewType("Micros", int)
+
+MICROS_PER_UNIT = 1_000_000
+#: The most a single amount may be: 9.2 trillion units, what a signed 64-bit column can hold.
+MAX_MICROS = 2**63 - 1
+
+
+def micros_from_units(amount: int | float | str | Decimal, *, field: str = "amount") -> Micros:
+    """Read a non-negative amount in currency units as micros.
+
+    Raises ``InvalidInput`` for NaN, infinities, negatives, more than six decimals and overflow.
+    """
+    if isinstance(amount, bool):
+        raise InvalidInput(f"`{field}` must be a number, not a boolean.")
+    try:
+        value = Decimal(str(amount))
+    except InvalidOperation:
+        raise InvalidInput(f"`{field}` must be a number such as 5000.0, not {amount!r}.") from None
+    if not value.is_finite():
+        raise InvalidInput(f"`{field}` must be a finite number, not {amount}.")
+    if value < 0:
+        raise InvalidInput(f"`{field}` must not be negative; got {amount}.")
+    if value > MAX_MICROS // MICROS_PER_UNIT:
+        raise InvalidInput(f"`{field}` is too large; the most is {MAX_MICROS // MICROS_PER_UNIT}.")
+    micros = value * MICROS_PER_UNIT
+    if micros != micros.to_integral_value():
+        raise InvalidInput(f"`{field}` may have at most six decimals; got {amount}.")
+    return Micros(int(micros))
+
+
+def units_from_micros(amount: int) -> float:
+    """Micros as currency units, for people and JSON only; never compute with the result."""
+    return amount / MICROS_PER_UNIT

@@ -1,0 +1,43 @@
+"""Names and meanings of every metric; how they are published is the actors' and the door's affair."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True)
+class Metric:
+    name: str
+    kind: Kind
+    description: str
+    labels: tuple[str, ...] = ()
+    #: Upper bounds of a histogram, in the unit of the name.
+    buckets: tuple[float, ...] = ()
+
+
+_LATENCY_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+
+JOBS = Metric("gaelp_jobs", Kind.GAUGE, "Jobs by phase.", ("phase",))
+AGENTS = Metric("gaelp_agents", Kind.GAUGE, "Agents by type.", ("type",))
+ATTEMPTS_ENDED = Metric("gaelp_attempts_ended_total", Kind.COUNTER, "Attempts ended, by cause.", ("cause",))
+JOBS_STARTED = Metric("gaelp_jobs_started_total", Kind.COUNTER, "Jobs the scheduler started.")
+STARTS_DROPPED = Metric(
+    "gaelp_starts_dropped_total", Kind.COUNTER, "Planned starts that no longer held at apply."
+)
+TICK_SECONDS = Metric("gaelp_tick_seconds", Kind.HISTOGRAM, "Length of a scheduler tick.", buckets=_LATENCY_S)
+SCHEDULER_EPOCH = Metric("gaelp_scheduler_epoch", Kind.GAUGE, "Fencing epoch of the leading scheduler.")
+POINTS_STORED = Metric("gaelp_metric_points_stored_total", Kind.COUNTER, "Metric points written.", ("shard",))
+POINTS_WAITING = Metric(
+    "gaelp_metric_points_waiting", Kind.GAUGE, "Metric points not written yet.", ("shard",)
+)
+LIVE_ATTEMPTS = Metric("gaelp_live_attempts", Kind.GAUGE, "Attempts a launcher owns.", ("launcher",))
+SILENT_ATTEMPTS = Metric(
+    "gaelp_silent_attempts", Kind.GAUGE, "Attempts without a sign of life for 30 s.", ("launcher",)
+)

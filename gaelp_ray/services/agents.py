@@ -1,0 +1,124 @@
+"""Use cases of agents."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from gaelp_ray.domain.access import Principal
+from gaelp_ray.domain.agents import (
+    Agent,
+    AgentStatus,
+    AgentVersion,
+    NewAgent,
+    VersionSpec,
+    check_name,
+    check_version_spec,
+)
+from gaelp_ray.domain.errors import Conflict, IllegalTransition, NotFound
+from gaelp_ray.services import jobs as job_service
+from gaelp_ray.store import agents as agent_store
+from gaelp_ray.store import jobs as job_store
+from gaelp_ray.store.agents import AgentFilter
+
+
+def register(tx: Connection, new: NewAgent, *, by: Principal, now: datetime) -> Agent:
+    """Store an agent with its first version; its name must be free among the caller's agents."""
+    check_name(new.name)
+    check_version_spec(new.spec)
+    if agent_store.page(tx, AgentFilter(owner=by.user, name=new.name), before=None, limit=1):
+        raise Conflict(f"You have an agent named {new.name!r} already; choose another name or delete it.")
+    return _existing(tx, agent_store.add(tx, new, owner=by.user, now=now), by)
+
+
+def get(connection: Connection, agent_id: int, *, by: Principal) -> Agent:
+    """Raises ``NotFound`` for a missing, deleted or foreign agent."""
+    return visible(agent_store.get(connection, agent_id), agent_id, by)
+
+
+def visible(agent: Agent | None, agent_id: int, by: Principal) -> Agent:
+    """The agent if the caller may see it; else ``NotFound``."""
+    if agent is None or agent.status is AgentStatus.ARCHIVED:
+        raise NotFound(f"There is no agent {agent_id}, or you may not see it.")
+    by.require_owner(agent.owner, f"agent {agent_id}")
+    return agent
+
+
+def page(
+    connection: Connection, wanted: AgentFilter, *, by: Principal, before: int | None, limit: int
+) -> list[Agent]:
+    """Agents newest first; an admin sees everybody's."""
+    if not by.admin:
+        wanted = replace(wanted, owner=by.user)
+    return agent_store.page(connection, wanted, before=before, limit=limit)
+
+
+def change(
+    tx: Connection,
+    agent_id: int,
+    *,
+    by: Principal,
+    now: datetime,
+    status: AgentStatus | None = None,
+    **fields: Any,
+) -> Agent:
+    """Pause, resume, describe or limit an agent. ``fields`` are columns: description, budget_limit_micros."""
+    _locked(tx, agent_id, by)
+    if status is AgentStatus.ARCHIVED:
+        raise IllegalTransition("An agent is archived by DELETE, not by a change of status.")
+    if status is not None:
+        fields["status"] = status
+    if fields:
+        agent_store.set_fields(tx, agent_id, fields, now=now)
+    return _existing(tx, agent_id, by)
+
+
+def delete(tx: Connection, agent_id: int, *, by: Principal, now: datetime) -> list[str]:
+    """Archive an agent and cancel its jobs; its history stays. Returns the launchers to wake."""
+    _locked(tx, agent_id, by)
+    agent_store.set_fields(tx, agent_id, {"status": AgentStatus.ARCHIVED}, now=now)
+    launchers: set[str] = set()
+    for job_id in job_store.live_ids_of_agent(tx, agent_id):
+        cancelled = job_service.cancel(tx, job_id, by=by, now=now, reason="Its agent was deleted.")
+        launchers |= {cancelled.launcher} if cancelled.launcher else set()
+    return sorted(launchers)
+
+
+def add_version(
+    tx: Connection, agent_id: int, spec: VersionSpec, *, by: Principal, now: datetime
+) -> AgentVersion:
+    """Store a new immutable version and make it current."""
+    _locked(tx, agent_id, by)
+    check_version_spec(spec)
+    if agent_store.find_version(tx, agent_id, spec.version):
+        raise Conflict(f"Version {spec.version!r} exists and cannot change; choose a new version.")
+    version_id = agent_store.add_version(tx, agent_id, spec, by=by.user, now=now)
+    agent_store.point_to(tx, agent_id, version_id, now=now)
+    return agent_store.version_by_id(tx, version_id)
+
+
+def roll_back(tx: Connection, agent_id: int, version: str, *, by: Principal, now: datetime) -> Agent:
+    """Make an existing version the current one again."""
+    _locked(tx, agent_id, by)
+    found = agent_store.find_version(tx, agent_id, version)
+    if found is None:
+        raise NotFound(f"Agent {agent_id} has no version {version!r}.")
+    agent_store.point_to(tx, agent_id, found.id, now=now)
+    return _existing(tx, agent_id, by)
+
+
+def versions(connection: Connection, agent_id: int, *, by: Principal) -> list[AgentVersion]:
+    get(connection, agent_id, by=by)
+    return agent_store.versions(connection, agent_id)
+
+
+def _locked(tx: Connection, agent_id: int, by: Principal) -> Agent:
+    agent_store.lock(tx, agent_id)
+    return _existing(tx, agent_id, by)
+
+
+def _existing(tx: Connection, agent_id: int, by: Principal) -> Agent:
+    return visible(agent_store.get(tx, agent_id), agent_id, by)

@@ -1,0 +1,170 @@
+"""Use cases of attempts: what launchers and the processes they own report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from gaelp_ray.domain.attempts import Outcome
+from gaelp_ray.domain.checkpoints import CheckpointRecord, Retention, expendable
+from gaelp_ray.domain.jobs import EndCause, Job, JobEvent, JobState
+from gaelp_ray.domain.retries import INFRASTRUCTURE, RETRYABLE, RetryPolicy, judge
+from gaelp_ray.services.transitions import move
+from gaelp_ray.store import attempts as attempt_store
+from gaelp_ray.store import checkpoints as checkpoint_store
+from gaelp_ray.store import jobs as job_store
+from gaelp_ray.store import logs as log_store
+from gaelp_ray.store import outbox
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A process asking to run an attempt."""
+
+    attempt_id: int
+    token: UUID
+    #: Made by the process, so that it may ask again when an answer was lost.
+    claimant: UUID
+    node_id: str
+    resumed_from_step: int | None
+
+
+def claim(tx: Connection, asked: Claim, *, incarnation: UUID, now: datetime) -> bool:
+    """Let a process run the attempt. False: it is taken or over, and the process must leave."""
+    job = _lock_job(tx, asked.attempt_id)
+    if job is None or not attempt_store.claim(
+        tx,
+        asked.attempt_id,
+        asked.token,
+        claimant=asked.claimant,
+        incarnation=incarnation,
+        node_id=asked.node_id,
+        resumed_from_step=asked.resumed_from_step,
+        now=now,
+    ):
+        return False
+    if job.state in (JobState.ADMITTED, JobState.STARTING):
+        started = {} if job.started_at else {"started_at": now}
+        move(tx, job, JobEvent.CLAIM, now=now, data={"node": asked.node_id}, values=started)
+    return True
+
+
+def launched(tx: Connection, attempt_ids: Sequence[int], incarnation: UUID, *, now: datetime) -> None:
+    """The launcher handed these attempts to Ray."""
+    for attempt_id in sorted(attempt_ids):
+        job = _lock_job(tx, attempt_id)
+        marked = attempt_store.mark_launched(tx, attempt_id, incarnation)
+        if marked and job is not None and job.state is JobState.ADMITTED:
+            move(tx, job, JobEvent.LAUNCH, now=now)
+
+
+def finish(
+    tx: Connection,
+    attempt_id: int,
+    outcome: Outcome,
+    *,
+    token: UUID | None,
+    policy: RetryPolicy,
+    now: datetime,
+) -> JobState | None:
+    """End an attempt and move its job on. None: it had ended already, and nothing changed.
+
+    ``token`` is None when the launcher, not the process, saw the end.
+    """
+    job = _lock_job(tx, attempt_id)
+    if job is None or attempt_store.lock_live(tx, attempt_id, token) is None:
+        return None
+    outcome = _as_ordered(job, outcome)
+    attempt_store.end_if_live(tx, attempt_id, outcome, now=now)
+    outbox.drop_of_attempt(tx, attempt_id, now=now)
+    verdict = judge(
+        job.state,
+        outcome.cause,
+        failures=job.failures,
+        losses=job.losses,
+        max_retries=job.max_retries,
+        policy=policy,
+        now=now,
+    )
+    columns: dict[str, Any] = {
+        "cause": outcome.cause,
+        "message": outcome.message or None,
+        "not_before": verdict.not_before,
+        "failures": job.failures + (outcome.cause in RETRYABLE),
+        "losses": job.losses + (outcome.cause in INFRASTRUCTURE),
+    }
+    if outcome.result is not None:
+        columns["result"] = dict(outcome.result)
+    data = {"cause": outcome.cause} | (
+        {"exit_code": outcome.exit_code} if outcome.exit_code is not None else {}
+    )
+    return move(tx, job, verdict.event, now=now, why=outcome.message, data=data, values=columns)
+
+
+def lose(tx: Connection, attempt_ids: Sequence[int], *, why: str, policy: RetryPolicy, now: datetime) -> int:
+    """End attempts whose owner is dead; returns how many had not ended yet."""
+    lost = Outcome(EndCause.NODE_LOST, why)
+    ended = [finish(tx, each, lost, token=None, policy=policy, now=now) for each in attempt_ids]
+    return sum(state is not None for state in ended)
+
+
+def save_checkpoint(
+    tx: Connection,
+    attempt_id: int,
+    token: UUID,
+    *,
+    step: int,
+    uri: str,
+    digest: str,
+    size_bytes: int,
+    metrics: Mapping[str, float],
+    keep: Retention,
+    now: datetime,
+) -> list[CheckpointRecord] | None:
+    """Record a checkpoint whose files are complete; returns those that retention lets go.
+
+    None: the attempt has ended, so its checkpoint does not count.
+    """
+    attempt = attempt_store.lock_live(tx, attempt_id, token)
+    if attempt is None:
+        return None
+    checkpoint_store.add(
+        tx,
+        job_id=attempt.job_id,
+        attempt_id=attempt_id,
+        step=step,
+        uri=uri,
+        digest=digest,
+        size_bytes=size_bytes,
+        metrics=metrics,
+        now=now,
+    )
+    let_go = expendable(checkpoint_store.of_job(tx, attempt.job_id), keep)
+    checkpoint_store.mark_deleted(tx, [c.id for c in let_go], now=now)
+    return let_go
+
+
+def append_log(tx: Connection, attempt_id: int, start_byte: int, content: bytes, *, now: datetime) -> None:
+    log_store.append(tx, attempt_id, start_byte, content, now=now)
+
+
+def seen(tx: Connection, attempt_ids: Sequence[int], *, now: datetime) -> None:
+    attempt_store.seen(tx, attempt_ids, now=now)
+
+
+def _lock_job(tx: Connection, attempt_id: int) -> Job | None:
+    """The job of an attempt, its row held: jobs are always locked before their attempts."""
+    attempt = attempt_store.get(tx, attempt_id)
+    return job_store.lock(tx, attempt.job_id) if attempt else None
+
+
+def _as_ordered(job: Job, outcome: Outcome) -> Outcome:
+    """A process that was told to stop ends as cancelled, however it went down, unless it had succeeded."""
+    if job.state is JobState.STOPPING and outcome.cause is not EndCause.SUCCESS:
+        return replace(outcome, cause=EndCause.CANCELLED, message=outcome.message or "Stopped as ordered.")
+    return outcome

@@ -1,0 +1,130 @@
+"""Use cases of launchers: their lives and their orders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from gaelp_ray.domain.attempts import LaunchOrder, ResumePoint
+from gaelp_ray.domain.checkpoints import CheckpointRecord
+from gaelp_ray.domain.jobs import EndCause
+from gaelp_ray.domain.retries import RetryPolicy
+from gaelp_ray.services import attempts as attempt_service
+from gaelp_ray.services.jobs import FROM_JOB
+from gaelp_ray.store import attempts as attempt_store
+from gaelp_ray.store import checkpoints as checkpoint_store
+from gaelp_ray.store import launchers as launcher_store
+from gaelp_ray.store import outbox, rows
+
+BATCH = 100
+LAUNCHER_DIED = "Its launcher died; it goes on from its checkpoint."
+CLUSTER_GONE = "Its cluster is gone; it goes on from its checkpoint."
+
+
+@dataclass(frozen=True)
+class StopOrder:
+    attempt_id: int
+    cause: EndCause
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a launcher has to do now."""
+
+    ids: tuple[int, ...] = ()
+    launches: tuple[LaunchOrder, ...] = ()
+    stops: tuple[StopOrder, ...] = ()
+
+
+def register(
+    tx: Connection, name: str, *, cluster: str, incarnation: UUID, policy: RetryPolicy, now: datetime
+) -> int:
+    """A launcher begins a new life: the tasks of its earlier one died with it. Returns how many."""
+    launcher_store.register(tx, name, cluster=cluster, incarnation=incarnation, now=now)
+    dead = attempt_store.orphans(tx, name, incarnation)
+    return attempt_service.lose(tx, dead, why=LAUNCHER_DIED, policy=policy, now=now)
+
+
+def heartbeat(
+    tx: Connection, name: str, incarnation: UUID, *, attempt_ids: Sequence[int], now: datetime
+) -> bool:
+    """A launcher and the attempts it heard from are alive. False: it was retired and must stop its tasks."""
+    attempt_service.seen(tx, attempt_ids, now=now)
+    return launcher_store.seen(tx, name, incarnation, now=now)
+
+
+def take_orders(connection: Connection, name: str, *, stop_grace_s: float) -> Orders:
+    """Read undelivered orders; they stay until ``deliver``, so a crash in between repeats them."""
+    waiting = outbox.waiting(connection, name, limit=BATCH)
+    launches = [
+        row for row in waiting if row.kind == "launch" and row.ended_at is None and not row.claimed_at
+    ]
+    stops = [row for row in waiting if row.kind == "stop" and row.ended_at is None]
+    sources = {row.job_id: row.training_config.get(FROM_JOB, row.job_id) for row in launches}
+    resume = checkpoint_store.latest(connection, [*sources, *sources.values()]) if launches else {}
+    return Orders(
+        ids=tuple(row.order_id for row in waiting),
+        launches=tuple(_launch_order(row, resume, stop_grace_s) for row in launches),
+        stops=tuple(
+            StopOrder(row.attempt_id, EndCause(row.stop_cause or EndCause.CANCELLED)) for row in stops
+        ),
+    )
+
+
+def deliver(
+    tx: Connection, orders: Orders, *, launched: Sequence[int], incarnation: UUID, now: datetime
+) -> None:
+    """Orders were carried out; the ``launched`` attempts belong to this life of the launcher."""
+    attempt_service.launched(tx, launched, incarnation, now=now)
+    outbox.mark_delivered(tx, orders.ids, now=now)
+
+
+def retire_silent(
+    tx: Connection, *, cluster: str, silence: timedelta, policy: RetryPolicy, now: datetime
+) -> int:
+    """Take over from launchers of other clusters that fell silent; returns the attempts that go on elsewhere."""
+    lost = 0
+    for name in launcher_store.lock_foreign(tx, cluster, silent_since=now - silence):
+        launcher_store.retire(tx, name)
+        gone = attempt_store.orphans(tx, name, None)
+        lost += attempt_service.lose(tx, gone, why=CLUSTER_GONE, policy=policy, now=now)
+    return lost
+
+
+def _launch_order(row: Any, checkpoints: dict[int, CheckpointRecord], stop_grace_s: float) -> LaunchOrder:
+    config = {**row.config, **row.training_config}
+    source = row.training_config.get(FROM_JOB)
+    return LaunchOrder(
+        attempt_id=row.attempt_id,
+        token=str(row.token),
+        job_id=row.job_id,
+        agent_id=row.agent_id,
+        number=row.number,
+        entrypoint=row.entrypoint,
+        config=config,
+        hyperparameters=row.hyperparameters,
+        seed=row.seed,
+        resources=rows.resources(row),
+        node_id=row.node_id,
+        requirements=tuple(row.requirements),
+        docker_image=row.docker_image,
+        working_dir=row.working_dir,
+        environment_vars={**row.version_environment_vars, **row.environment_vars},
+        secrets=row.secrets,
+        timeout_s=row.timeout_s,
+        stop_grace_s=stop_grace_s,
+        resume_from=_resume_point(checkpoints.get(row.job_id)),
+        input_checkpoint=_resume_point(checkpoints.get(source)) if source is not None else None,
+        budget_limited=row.budget_limit_micros is not None,
+    )
+
+
+def _resume_point(record: CheckpointRecord | None) -> ResumePoint | None:
+    if record is None:
+        return None
+    return ResumePoint(uri=record.uri, digest=record.digest, step=record.step, metrics=record.metrics)

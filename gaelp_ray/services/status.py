@@ -1,0 +1,42 @@
+"""The whole system at a glance."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from gaelp_ray.domain.jobs import JobState, public_status
+from gaelp_ray.domain.resources import Resources
+from gaelp_ray.services import scheduling
+from gaelp_ray.store import agents as agent_store
+from gaelp_ray.store import jobs as job_store
+from gaelp_ray.store import snapshot
+from gaelp_ray.store.leases import Lease
+
+
+@dataclass(frozen=True)
+class Status:
+    jobs: dict[str, int]
+    phases: dict[str, int]
+    agents_by_type: dict[str, int]
+    claimed: Resources
+    leader: Lease | None
+
+
+def status(connection: Connection) -> Status:
+    phases = {str(state): 0 for state in JobState} | job_store.count_by_state(connection)
+    by_status: Counter[str] = Counter()
+    for phase, count in phases.items():
+        by_status[public_status(JobState(phase))] += count
+    claimed = Resources()
+    for claim in snapshot.claims(connection):
+        claimed += claim.resources
+    return Status(
+        jobs=dict(by_status),
+        phases=phases,
+        agents_by_type=agent_store.count_by_type(connection),
+        claimed=claimed,
+        leader=scheduling.leader(connection),
+    )

@@ -1,0 +1,42 @@
+"""Bearer tokens: JSON Web Tokens signed with HS256 (RFC 7519)."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import jwt
+
+from gaelp_ray.domain.access import Principal
+from gaelp_ray.domain.errors import InvalidInput, Unauthenticated
+
+_ALGORITHM = "HS256"
+_AUDIENCE = "gaelp"
+MIN_SECRET_BYTES = 32
+
+
+def make(secret: str, *, user: str, admin: bool, ttl: timedelta, now: datetime) -> str:
+    """Sign a token for ``user``."""
+    if not user or len(user) > 128:
+        raise InvalidInput("A token needs a user name of 1 to 128 characters.")
+    claims = {"sub": user, "adm": admin, "aud": _AUDIENCE, "iat": now, "exp": now + ttl}
+    return jwt.encode(claims, secret, algorithm=_ALGORITHM)
+
+
+def verify(secret: str, token: str) -> tuple[Principal, float]:
+    """Who bears the token, and until when (seconds since the epoch).
+
+    Only HS256 is accepted, so ``alg: none`` and key confusion are refused. Raises ``Unauthenticated``.
+    """
+    try:
+        claims = jwt.decode(
+            token,
+            secret,
+            algorithms=[_ALGORITHM],
+            audience=_AUDIENCE,
+            options={"require": ["sub", "exp", "aud"]},
+        )
+    except jwt.ExpiredSignatureError:
+        raise Unauthenticated("The token has expired; make a new one with `gaelp token create`.") from None
+    except jwt.PyJWTError:
+        raise Unauthenticated("The token is not valid here; make one with `gaelp token create`.") from None
+    return Principal(user=str(claims["sub"]), admin=claims.get("adm") is True), float(claims["exp"])

@@ -1,0 +1,183 @@
+"""Agents and versions in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Select, func, insert, select, true, update
+
+from gaelp_ray.domain.agents import Agent, AgentStatus, AgentType, AgentVersion, NewAgent, VersionSpec
+from gaelp_ray.store import rows
+from gaelp_ray.store.tables import agent_versions, agents, spends
+
+
+@dataclass(frozen=True)
+class AgentFilter:
+    """None means any; ``owner`` None is for admins."""
+
+    owner: str | None = None
+    type: AgentType | None = None
+    status: AgentStatus | None = None
+    name: str | None = None
+
+
+_VERSION_COLUMNS = [
+    agent_versions.c.id.label("version_id"),
+    agent_versions.c.agent_id.label("agent_id"),
+    agent_versions.c.version,
+    agent_versions.c.entrypoint,
+    agent_versions.c.docker_image,
+    agent_versions.c.working_dir,
+    agent_versions.c.config,
+    agent_versions.c.requirements,
+    *rows.resources_columns(agent_versions),
+    agent_versions.c.environment_vars,
+    agent_versions.c.secrets,
+    agent_versions.c.created_by,
+    agent_versions.c.created_at.label("version_created_at"),
+]
+
+_newest_spend = (
+    select(spends.c.balance_micros)
+    .where(spends.c.agent_id == agents.c.id)
+    .order_by(spends.c.id.desc())
+    .limit(1)
+    .lateral()
+)
+
+_AGENT: Select[Any] = (
+    select(
+        agents.c.name,
+        agents.c.type,
+        agents.c.status,
+        agents.c.owner,
+        agents.c.description,
+        agents.c.budget_limit_micros,
+        _newest_spend.c.balance_micros.label("budget_spent_micros"),
+        agents.c.created_at,
+        agents.c.updated_at,
+        *_VERSION_COLUMNS,
+    )
+    .join(agent_versions, agent_versions.c.id == agents.c.current_version_id)
+    .outerjoin(_newest_spend, true())
+)
+
+
+def add(tx: Connection, new: NewAgent, *, owner: str, now: datetime) -> int:
+    """Insert an agent with its first version and return its id; a taken name violates a unique index."""
+    agent_id: int = tx.execute(
+        insert(agents)
+        .values(
+            name=new.name,
+            type=new.type,
+            status=AgentStatus.ACTIVE,
+            owner=owner,
+            description=new.description,
+            budget_limit_micros=new.budget_limit_micros,
+            created_at=now,
+            updated_at=now,
+        )
+        .returning(agents.c.id)
+    ).scalar_one()
+    point_to(tx, agent_id, add_version(tx, agent_id, new.spec, by=owner, now=now), now=now)
+    return agent_id
+
+
+def add_version(tx: Connection, agent_id: int, spec: VersionSpec, *, by: str, now: datetime) -> int:
+    version_id: int = tx.execute(
+        insert(agent_versions)
+        .values(
+            agent_id=agent_id,
+            version=spec.version,
+            entrypoint=spec.entrypoint,
+            docker_image=spec.docker_image,
+            working_dir=spec.working_dir,
+            config=dict(spec.config),
+            requirements=list(spec.requirements),
+            **rows.resources_values(spec.resources),
+            environment_vars=dict(spec.environment_vars),
+            secrets=dict(spec.secrets),
+            created_by=by,
+            created_at=now,
+        )
+        .returning(agent_versions.c.id)
+    ).scalar_one()
+    return version_id
+
+
+def point_to(tx: Connection, agent_id: int, version_id: int, *, now: datetime) -> None:
+    """Make a version the current one."""
+    set_fields(tx, agent_id, {"current_version_id": version_id}, now=now)
+
+
+def set_fields(tx: Connection, agent_id: int, values: dict[str, Any], *, now: datetime) -> None:
+    tx.execute(update(agents).where(agents.c.id == agent_id).values(**values, updated_at=now))
+
+
+def lock(tx: Connection, agent_id: int) -> None:
+    """Hold the agent's row until the transaction ends."""
+    tx.execute(select(agents.c.id).where(agents.c.id == agent_id).with_for_update())
+
+
+def get(connection: Connection, agent_id: int) -> Agent | None:
+    """The agent, deleted or not."""
+    row = connection.execute(_AGENT.where(agents.c.id == agent_id)).one_or_none()
+    return rows.agent(row) if row else None
+
+
+def get_many(connection: Connection, agent_ids: Sequence[int]) -> dict[int, Agent]:
+    found = connection.execute(_AGENT.where(agents.c.id == func.any(list(agent_ids))))
+    return {row.agent_id: rows.agent(row) for row in found}
+
+
+def page(connection: Connection, wanted: AgentFilter, *, before: int | None, limit: int) -> list[Agent]:
+    """Newest first, ids below ``before``; deleted agents only when asked for by status."""
+    query = _AGENT.order_by(agents.c.id.desc()).limit(limit)
+    if wanted.owner is not None:
+        query = query.where(agents.c.owner == wanted.owner)
+    if wanted.type is not None:
+        query = query.where(agents.c.type == wanted.type)
+    if wanted.name is not None:
+        query = query.where(agents.c.name == wanted.name)
+    if wanted.status is not None:
+        query = query.where(agents.c.status == wanted.status)
+    else:
+        query = query.where(agents.c.status != AgentStatus.ARCHIVED)
+    if before is not None:
+        query = query.where(agents.c.id < before)
+    return [rows.agent(row) for row in connection.execute(query)]
+
+
+def versions(connection: Connection, agent_id: int) -> list[AgentVersion]:
+    """Newest first."""
+    query = (
+        select(*_VERSION_COLUMNS)
+        .where(agent_versions.c.agent_id == agent_id)
+        .order_by(agent_versions.c.id.desc())
+    )
+    return [rows.version(row) for row in connection.execute(query)]
+
+
+def find_version(connection: Connection, agent_id: int, version: str) -> AgentVersion | None:
+    query = select(*_VERSION_COLUMNS).where(
+        agent_versions.c.agent_id == agent_id, agent_versions.c.version == version
+    )
+    row = connection.execute(query).one_or_none()
+    return rows.version(row) if row else None
+
+
+def version_by_id(connection: Connection, version_id: int) -> AgentVersion:
+    query = select(*_VERSION_COLUMNS).where(agent_versions.c.id == version_id)
+    return rows.version(connection.execute(query).one())
+
+
+def count_by_type(connection: Connection) -> dict[str, int]:
+    query = (
+        select(agents.c.type, func.count().label("total"))
+        .where(agents.c.status != AgentStatus.ARCHIVED)
+        .group_by(agents.c.type)
+    )
+    return {row.type: row.total for row in connection.execute(query)}

@@ -1,0 +1,141 @@
+"""Attempts in the database: claims on resources while they live, history once they ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, func, select, update
+
+from gaelp_ray.domain.attempts import Attempt, Outcome
+from gaelp_ray.domain.jobs import EndCause
+from gaelp_ray.store import rows
+from gaelp_ray.store.tables import attempts, jobs
+
+
+def of_job(connection: Connection, job_id: int) -> list[Attempt]:
+    """Oldest first."""
+    found = connection.execute(
+        select(attempts).where(attempts.c.job_id == job_id).order_by(attempts.c.number)
+    )
+    return [rows.attempt(row) for row in found]
+
+
+def get(connection: Connection, attempt_id: int) -> Attempt | None:
+    row = connection.execute(select(attempts).where(attempts.c.id == attempt_id)).one_or_none()
+    return rows.attempt(row) if row else None
+
+
+def live_of_job(tx: Connection, job_id: int) -> Attempt | None:
+    query = select(attempts).where(attempts.c.job_id == job_id, attempts.c.ended_at.is_(None))
+    row = tx.execute(query).one_or_none()
+    return rows.attempt(row) if row else None
+
+
+def claim(
+    tx: Connection,
+    attempt_id: int,
+    token: UUID,
+    *,
+    claimant: UUID,
+    incarnation: UUID,
+    node_id: str,
+    resumed_from_step: int | None,
+    now: datetime,
+) -> bool:
+    """Take the attempt if nobody has; False means it is taken, ended, or the token is another's.
+
+    A claimant that asks again, because the first answer was lost, is granted again.
+    """
+    free = attempts.c.claimed_by.is_(None) | (attempts.c.claimed_by == claimant)
+    claimed = tx.execute(
+        update(attempts)
+        .where(attempts.c.id == attempt_id, attempts.c.token == token, free, attempts.c.ended_at.is_(None))
+        .values(
+            claimed_at=func.coalesce(attempts.c.claimed_at, now),
+            claimed_by=claimant,
+            incarnation=incarnation,
+            last_seen_at=now,
+            node_id=node_id,
+            resumed_from_step=resumed_from_step,
+        )
+    )
+    return claimed.rowcount == 1
+
+
+def lock_live(tx: Connection, attempt_id: int, token: UUID | None) -> Attempt | None:
+    """The attempt if it has not ended (and, given a token, if it is the right one), its row held."""
+    query = (
+        select(attempts).where(attempts.c.id == attempt_id, attempts.c.ended_at.is_(None)).with_for_update()
+    )
+    if token is not None:
+        query = query.where(attempts.c.token == token)
+    row = tx.execute(query).one_or_none()
+    return rows.attempt(row) if row else None
+
+
+def end_if_live(tx: Connection, attempt_id: int, outcome: Outcome, *, now: datetime) -> bool:
+    ended = tx.execute(
+        update(attempts)
+        .where(attempts.c.id == attempt_id, attempts.c.ended_at.is_(None))
+        .values(
+            ended_at=now,
+            cause=outcome.cause,
+            message=outcome.message,
+            exit_code=outcome.exit_code,
+            peak_memory_bytes=outcome.peak_memory_bytes,
+        )
+    )
+    return ended.rowcount == 1
+
+
+def mark_stopping(tx: Connection, attempt_id: int, cause: EndCause) -> None:
+    tx.execute(update(attempts).where(attempts.c.id == attempt_id).values(stop_cause=cause))
+
+
+def mark_launched(tx: Connection, attempt_id: int, incarnation: UUID) -> bool:
+    """Note which life of the launcher handed the attempt to Ray; False if it has ended."""
+    marked = tx.execute(
+        update(attempts)
+        .where(attempts.c.id == attempt_id, attempts.c.ended_at.is_(None))
+        .values(incarnation=incarnation)
+    )
+    return marked.rowcount == 1
+
+
+def seen(tx: Connection, attempt_ids: Sequence[int], *, now: datetime) -> None:
+    if attempt_ids:
+        tx.execute(
+            update(attempts).where(attempts.c.id == func.any(list(attempt_ids))).values(last_seen_at=now)
+        )
+
+
+def orphans(tx: Connection, launcher: str, incarnation: UUID | None) -> list[int]:
+    """Live attempts of a launcher that another life of it handed to Ray; with None, all of its attempts."""
+    query = select(attempts.c.id).where(attempts.c.launcher == launcher, attempts.c.ended_at.is_(None))
+    if incarnation is not None:
+        query = query.where(attempts.c.incarnation.is_not(None), attempts.c.incarnation != incarnation)
+    return list(tx.execute(query.order_by(attempts.c.id)).scalars())
+
+
+@dataclass(frozen=True)
+class Ownership:
+    """What the metrics hub and the log need to know of an attempt."""
+
+    attempt_id: int
+    number: int
+    job_id: int
+    agent_id: int
+
+
+def ownership(connection: Connection, attempt_id: int) -> Ownership | None:
+    query = (
+        select(attempts.c.id, attempts.c.number, attempts.c.job_id, jobs.c.agent_id)
+        .join(jobs, jobs.c.id == attempts.c.job_id)
+        .where(attempts.c.id == attempt_id)
+    )
+    row: Any = connection.execute(query).one_or_none()
+    return Ownership(row.id, row.number, row.job_id, row.agent_id) if row else None

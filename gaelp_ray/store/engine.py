@@ -1,0 +1,122 @@
+"""The door to PostgreSQL: one pool a process, transactions for change, autocommit for single reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from gaelp_ray.domain.errors import Conflict, GaelpError, InvalidInput, Unavailable
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: Serialisation failures and deadlocks: nothing happened, the same transaction may run again.
+_RETRYABLE = {"40001", "40P01"}
+_TRIES = 3
+
+
+class Store:
+    """Runs functions of a connection, each as one transaction or one read."""
+
+    def __init__(self, url: str, *, pool_size: int) -> None:
+        self._engine = create_engine(
+            _driver_url(url),
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=10,
+            pool_recycle=1800,
+            connect_args={"connect_timeout": 5, "application_name": "gaelp"},
+        )
+        # No BEGIN and no ROLLBACK around a single SELECT: two round trips saved on every read.
+        self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @property
+    def engine(self) -> Engine:
+        return self._engine
+
+    def transact(
+        self, use_case: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Run ``use_case(connection, ...)`` in one transaction; it commits when the call returns.
+
+        Deadlocks are tried again. Raises ``Unavailable`` when the database does not answer; then nothing
+        was changed, unless the answer to the commit itself was lost.
+        """
+        for attempt in range(1, _TRIES + 1):
+            try:
+                with self._engine.begin() as tx:
+                    return use_case(tx, *args, **kwargs)
+            except SQLAlchemyError as error:
+                if attempt < _TRIES and _sqlstate(error) in _RETRYABLE:
+                    continue
+                raise translate(error) from error
+        raise AssertionError("unreachable")
+
+    def read(self, query: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a query outside a transaction; tried once more on a connection that had gone stale."""
+        for last in (False, True):
+            try:
+                with self._reading.connect() as connection:
+                    return query(connection, *args, **kwargs)
+            except DBAPIError as error:
+                if last or not error.connection_invalidated:
+                    raise translate(error) from error
+            except SQLAlchemyError as error:
+                raise translate(error) from error
+        raise AssertionError("unreachable")
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A reading connection to hold for several queries."""
+        try:
+            with self._reading.connect() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise translate(error) from error
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+_BY_STATE: dict[str, GaelpError] = {
+    "23505": Conflict("Something with this name or key exists already; choose another."),
+    "22003": InvalidInput("A number is too large for the database."),
+    "22P05": InvalidInput("Text may not hold NUL characters."),
+}
+_BUSY = "Other changes were in the way three times; nothing was changed, try again."
+_GONE = "The database does not answer; nothing was changed, try again."
+#: SQLSTATE classes: connection exception, insufficient resources, operator intervention.
+_GONE_CLASSES = {"08", "53", "57"}
+
+
+def translate(error: SQLAlchemyError) -> Exception:
+    """The product's error for a database error; one that is our own mistake is left as it is."""
+    state = _sqlstate(error) or ""
+    if state in _RETRYABLE:
+        return Unavailable(_BUSY)
+    if state in _BY_STATE:
+        known = _BY_STATE[state]
+        return type(known)(known.message)
+    lost = isinstance(error, OperationalError) or (
+        isinstance(error, DBAPIError) and error.connection_invalidated
+    )
+    if lost or isinstance(error, PoolTimeout) or state[:2] in _GONE_CLASSES:
+        return Unavailable(_GONE)
+    return error
+
+
+def _sqlstate(error: SQLAlchemyError) -> str | None:
+    original: Any = getattr(error, "orig", None)
+    return getattr(original, "pgcode", None)
+
+
+def _driver_url(url: str) -> str:
+    for prefix in ("postgresql://", "postgres://"):
+        if url.startswith(prefix):
+            return "postgresql+psycopg2://" + url.removeprefix(prefix)
+    return url

@@ -1,0 +1,95 @@
+"""The history of jobs, and the feed of it in an order that never skips a late commit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, Connection, insert, literal_column, select, text, tuple_
+
+from gaelp_ray.domain.events import JobEventRecord
+from gaelp_ray.domain.jobs import JobEvent, JobState
+from gaelp_ray.store import rows
+from gaelp_ray.store.tables import job_events
+
+
+def add(
+    tx: Connection,
+    *,
+    job_id: int,
+    agent_id: int,
+    event: JobEvent,
+    from_state: JobState | None,
+    to_state: JobState,
+    actor: str,
+    now: datetime,
+    attempt: int | None = None,
+    message: str = "",
+    data: Mapping[str, Any] | None = None,
+) -> None:
+    tx.execute(
+        insert(job_events).values(
+            job_id=job_id,
+            agent_id=agent_id,
+            attempt=attempt,
+            event=event,
+            from_state=from_state,
+            to_state=to_state,
+            actor=actor,
+            message=message,
+            data=dict(data or {}),
+            at=now,
+        )
+    )
+
+
+def of_job(connection: Connection, job_id: int, *, after: int, limit: int) -> list[JobEventRecord]:
+    """Oldest first, ids above ``after``."""
+    query = (
+        select(job_events)
+        .where(job_events.c.job_id == job_id, job_events.c.id > after)
+        .order_by(job_events.c.id)
+        .limit(limit)
+    )
+    return [rows.event(row) for row in connection.execute(query)]
+
+
+@dataclass(frozen=True, order=True)
+class Cursor:
+    """A place in the feed: everything at or before it has been read."""
+
+    xid: int
+    id: int
+
+
+def feed_end(connection: Connection) -> Cursor:
+    """The place from which only events of transactions not yet finished will follow."""
+    xmin = connection.execute(
+        text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+    ).scalar_one()
+    return Cursor(xid=xmin - 1, id=2**62)
+
+
+def feed(connection: Connection, after: Cursor, *, limit: int) -> tuple[list[JobEventRecord], Cursor]:
+    """Events after the cursor whose every earlier transaction has finished, oldest first, and the new cursor.
+
+    An id is drawn before its transaction commits, so ``id > last`` would skip a slow one. Transaction ids
+    below ``pg_snapshot_xmin`` are all finished; stopping there never skips.
+    """
+    xid: ColumnElement[int] = literal_column("xid::text::bigint", BigInteger)
+    query = (
+        select(job_events, xid.label("feed_xid"))
+        .where(
+            literal_column("xid < pg_snapshot_xmin(pg_current_snapshot())"),
+            # The first condition uses the index, the second is exact.
+            text("xid >= CAST(CAST(:from_xid AS text) AS xid8)").bindparams(from_xid=after.xid),
+            tuple_(xid, job_events.c.id) > tuple_(after.xid, after.id),
+        )
+        .order_by(job_events.c.xid, job_events.c.id)
+        .limit(limit)
+    )
+    found = connection.execute(query).all()
+    cursor = Cursor(found[-1].feed_xid, found[-1].id) if found else after
+    return [rows.event(row) for row in found], cursor

@@ -1,0 +1,50 @@
+"""The captured output of attempts, in chunks."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection, func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from gaelp_ray.store.tables import log_chunks
+
+
+def append(tx: Connection, attempt_id: int, start_byte: int, content: bytes, *, now: datetime) -> None:
+    """Store a chunk; the same chunk sent twice is one."""
+    tx.execute(
+        insert(log_chunks)
+        .values(attempt_id=attempt_id, start_byte=start_byte, content=content, at=now)
+        .on_conflict_do_nothing()
+    )
+
+
+def size(connection: Connection, attempt_id: int) -> int:
+    """Bytes of log so far."""
+    query = (
+        select(log_chunks.c.start_byte + func.length(log_chunks.c.content))
+        .where(log_chunks.c.attempt_id == attempt_id)
+        .order_by(log_chunks.c.start_byte.desc())
+        .limit(1)
+    )
+    return connection.execute(query).scalar() or 0
+
+
+def read(connection: Connection, attempt_id: int, *, from_byte: int, limit: int) -> bytes:
+    """At most about ``limit`` bytes from ``from_byte`` on."""
+    end = log_chunks.c.start_byte + func.length(log_chunks.c.content)
+    query = (
+        select(log_chunks.c.start_byte, log_chunks.c.content)
+        .where(log_chunks.c.attempt_id == attempt_id, end > from_byte)
+        .order_by(log_chunks.c.start_byte)
+        .limit(1000)
+    )
+    parts: list[bytes] = []
+    total = 0
+    for start, content in connection.execute(query):
+        part = bytes(content)[max(0, from_byte - start) :]
+        parts.append(part[: limit - total])
+        total += len(parts[-1])
+        if total >= limit:
+            break
+    return b"".join(parts)

@@ -1,0 +1,73 @@
+"""Orders to launchers, written in the transaction that decided them and delivered after it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from gaelp_ray.store import rows
+from gaelp_ray.store.tables import agent_versions, agents, attempts, jobs, outbox
+
+Kind = Literal["launch", "stop"]
+
+
+def add(tx: Connection, *, launcher: str, kind: Kind, attempt_id: int, now: datetime) -> None:
+    tx.execute(insert(outbox).values(launcher=launcher, kind=kind, attempt_id=attempt_id, created_at=now))
+
+
+def waiting(connection: Connection, launcher: str, *, limit: int) -> Sequence[Any]:
+    """Undelivered orders of a launcher, oldest first, with what is needed to carry them out."""
+    query = (
+        select(
+            outbox.c.id.label("order_id"),
+            outbox.c.kind,
+            attempts.c.id.label("attempt_id"),
+            attempts.c.token,
+            attempts.c.number,
+            attempts.c.node_id,
+            attempts.c.stop_cause,
+            attempts.c.ended_at,
+            attempts.c.claimed_at,
+            *rows.resources_columns(attempts),
+            jobs.c.id.label("job_id"),
+            jobs.c.agent_id,
+            jobs.c.version_id,
+            jobs.c.entrypoint,
+            jobs.c.hyperparameters,
+            jobs.c.training_config,
+            jobs.c.environment_vars,
+            jobs.c.seed,
+            jobs.c.timeout_s,
+            agents.c.budget_limit_micros,
+            agent_versions.c.config,
+            agent_versions.c.requirements,
+            agent_versions.c.docker_image,
+            agent_versions.c.working_dir,
+            agent_versions.c.secrets,
+            agent_versions.c.environment_vars.label("version_environment_vars"),
+        )
+        .join(attempts, attempts.c.id == outbox.c.attempt_id)
+        .join(jobs, jobs.c.id == attempts.c.job_id)
+        .join(agents, agents.c.id == jobs.c.agent_id)
+        .join(agent_versions, agent_versions.c.id == jobs.c.version_id)
+        .where(outbox.c.launcher == launcher, outbox.c.delivered_at.is_(None))
+        .order_by(outbox.c.id)
+        .limit(limit)
+    )
+    return connection.execute(query).all()
+
+
+def mark_delivered(tx: Connection, order_ids: Sequence[int], *, now: datetime) -> None:
+    tx.execute(update(outbox).where(outbox.c.id == func.any(list(order_ids))).values(delivered_at=now))
+
+
+def drop_of_attempt(tx: Connection, attempt_id: int, *, now: datetime) -> None:
+    """An attempt that has ended needs no more orders."""
+    tx.execute(
+        update(outbox)
+        .where(outbox.c.attempt_id == attempt_id, outbox.c.delivered_at.is_(None))
+        .values(delivered_at=now)
+    )

@@ -1,0 +1,329 @@
+"""Every table. Invariants that the database can hold, it holds: see the constraints and partial indexes."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Float,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import UserDefinedType
+
+from gaelp_ray.domain.jobs import LIVE, JobState
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class Xid8(UserDefinedType[int]):
+    """PostgreSQL's 64-bit transaction id, which orders a feed by commit safety."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **kw: object) -> str:
+        return "xid8"
+
+
+def _one_of(column: str, values: list[str]) -> str:
+    return f"{column} IN ({', '.join(repr(v) for v in values)})"
+
+
+def _id() -> Column[int]:
+    return Column("id", BigInteger, Identity(always=True), primary_key=True)
+
+
+def _at(name: str, *, nullable: bool = False) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=nullable)
+
+
+_LIVE_SQL = _one_of("state", sorted(map(str, LIVE)))
+
+agents = Table(
+    "agents",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("description", Text, nullable=False, server_default=""),
+    Column("budget_limit_micros", BigInteger),
+    # The pointer that rollback moves; set in the same transaction that adds the first version.
+    Column("current_version_id", BigInteger),
+    _at("created_at"),
+    _at("updated_at"),
+    CheckConstraint(
+        _one_of("type", ["simulation", "real_deployment", "evaluation", "research"]), name="type"
+    ),
+    CheckConstraint(_one_of("status", ["active", "paused", "archived"]), name="status"),
+    CheckConstraint("budget_limit_micros >= 0", name="budget_limit"),
+    # A deleted agent frees its name.
+    Index(
+        "uq_agents_owner_name", "owner", "name", unique=True, postgresql_where=text("status <> 'archived'")
+    ),
+    Index("ix_agents_owner_id", "owner", "id"),
+)
+
+agent_versions = Table(
+    "agent_versions",
+    metadata,
+    _id(),
+    Column("agent_id", BigInteger, ForeignKey("agents.id"), nullable=False),
+    Column("version", Text, nullable=False),
+    Column("entrypoint", Text, nullable=False),
+    Column("docker_image", Text),
+    Column("working_dir", Text),
+    Column("config", JSONB, nullable=False),
+    Column("requirements", JSONB, nullable=False),
+    Column("cpu_milli", BigInteger, nullable=False),
+    Column("memory_bytes", BigInteger, nullable=False),
+    Column("gpu_milli", BigInteger, nullable=False),
+    Column("storage_bytes", BigInteger, nullable=False),
+    Column("environment_vars", JSONB, nullable=False),
+    Column("secrets", JSONB, nullable=False),
+    Column("created_by", Text, nullable=False),
+    _at("created_at"),
+    UniqueConstraint("agent_id", "version"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    _id(),
+    Column("agent_id", BigInteger, ForeignKey("agents.id"), nullable=False),
+    Column("version_id", BigInteger, ForeignKey("agent_versions.id"), nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    #: Grows with every change of state; a guarded update names the one it saw.
+    Column("row_version", Integer, nullable=False, server_default="1"),
+    Column("priority", Integer, nullable=False),
+    Column("cpu_milli", BigInteger, nullable=False),
+    Column("memory_bytes", BigInteger, nullable=False),
+    Column("gpu_milli", BigInteger, nullable=False),
+    Column("storage_bytes", BigInteger, nullable=False),
+    #: Equal for equal requests.
+    Column("shape", Text, nullable=False),
+    Column("entrypoint", Text, nullable=False),
+    Column("hyperparameters", JSONB, nullable=False),
+    Column("training_config", JSONB, nullable=False),
+    Column("environment_vars", JSONB, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("timeout_s", Float),
+    Column("max_retries", Integer, nullable=False),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("losses", Integer, nullable=False, server_default="0"),
+    Column("attempt_number", Integer, nullable=False, server_default="0"),
+    Column("step", BigInteger),
+    Column("total_steps", BigInteger),
+    Column("latest_metrics", JSONB, nullable=False, server_default="{}"),
+    Column("wait_code", Text),
+    Column("wait_message", Text),
+    Column("cause", Text),
+    Column("message", Text),
+    Column("result", JSONB),
+    Column("notices", JSONB, nullable=False, server_default="[]"),
+    Column("idempotency_key", Text),
+    Column("request_digest", Text),
+    _at("submitted_at"),
+    _at("started_at", nullable=True),
+    _at("finished_at", nullable=True),
+    _at("not_before", nullable=True),
+    CheckConstraint(_one_of("state", [str(s) for s in JobState]), name="state"),
+    CheckConstraint("priority BETWEEN 1 AND 10", name="priority"),
+    UniqueConstraint("owner", "idempotency_key"),
+    Index("ix_jobs_owner_id", "owner", "id"),
+    Index("ix_jobs_agent_id_id", "agent_id", "id"),
+    Index("ix_jobs_state", "state"),
+    # The queue in the order the scheduler reads it.
+    Index(
+        "ix_jobs_queue",
+        "shape",
+        text("priority DESC"),
+        "submitted_at",
+        "id",
+        postgresql_where=text("state = 'queued'"),
+    ),
+    Index("ix_jobs_backoff", "not_before", postgresql_where=text("state = 'backoff'")),
+    Index("ix_jobs_live", "id", postgresql_where=text(_LIVE_SQL)),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    _id(),
+    Column("job_id", BigInteger, ForeignKey("jobs.id"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("token", Uuid, nullable=False),
+    Column("cpu_milli", BigInteger, nullable=False),
+    Column("memory_bytes", BigInteger, nullable=False),
+    Column("gpu_milli", BigInteger, nullable=False),
+    Column("storage_bytes", BigInteger, nullable=False),
+    #: The launcher that owns its task, from admission on; ``incarnation`` once it was handed to Ray.
+    Column("launcher", Text, nullable=False),
+    Column("incarnation", Uuid),
+    #: The process that runs it; a claim repeated by the same process is granted again.
+    Column("claimed_by", Uuid),
+    Column("node_id", Text),
+    #: Why it was told to stop, if it was.
+    Column("stop_cause", Text),
+    Column("resumed_from_step", BigInteger),
+    Column("cause", Text),
+    Column("message", Text),
+    Column("exit_code", Integer),
+    Column("peak_memory_bytes", BigInteger),
+    _at("created_at"),
+    _at("claimed_at", nullable=True),
+    _at("last_seen_at", nullable=True),
+    _at("ended_at", nullable=True),
+    UniqueConstraint("job_id", "number"),
+    # Promise 3, held by the database: a job has at most one live attempt.
+    Index("uq_attempts_live_job", "job_id", unique=True, postgresql_where=text("ended_at IS NULL")),
+    Index("ix_attempts_live_launcher", "launcher", postgresql_where=text("ended_at IS NULL")),
+    CheckConstraint("(ended_at IS NULL) = (cause IS NULL)", name="ended_has_cause"),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    _id(),
+    Column("job_id", BigInteger, ForeignKey("jobs.id"), nullable=False),
+    Column("attempt_id", BigInteger, ForeignKey("attempts.id"), nullable=False),
+    Column("step", BigInteger, nullable=False),
+    Column("uri", Text, nullable=False, unique=True),
+    Column("digest", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("metrics", JSONB, nullable=False),
+    _at("created_at"),
+    _at("deleted_at", nullable=True),
+    Index("ix_checkpoints_job_id_step", "job_id", "step"),
+)
+
+job_events = Table(
+    "job_events",
+    metadata,
+    _id(),
+    # Readers of the feed stop below pg_snapshot_xmin: ids may commit out of order, these never pass it.
+    Column("xid", Xid8, nullable=False, server_default=text("pg_current_xact_id()")),
+    Column("job_id", BigInteger, ForeignKey("jobs.id"), nullable=False),
+    Column("agent_id", BigInteger, nullable=False),
+    Column("attempt", Integer),
+    Column("event", Text, nullable=False),
+    Column("from_state", Text),
+    Column("to_state", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("message", Text, nullable=False, server_default=""),
+    Column("data", JSONB, nullable=False, server_default="{}"),
+    _at("at"),
+    Index("ix_job_events_job_id_id", "job_id", "id"),
+    Index("ix_job_events_xid_id", "xid", "id"),
+)
+
+metric_points = Table(
+    "metric_points",
+    metadata,
+    _id(),
+    Column("agent_id", BigInteger, nullable=False),
+    Column("job_id", BigInteger),
+    Column("attempt", Integer),
+    Column("step", BigInteger),
+    Column("source", Text, nullable=False),
+    Column("values", JSONB, nullable=False),
+    _at("at"),
+    Index("ix_metric_points_agent_id_id", "agent_id", "id"),
+    Index("ix_metric_points_job_id_id", "job_id", "id", postgresql_where=text("job_id IS NOT NULL")),
+    # A resumed attempt, or a batch sent twice, may say the same thing again: it is stored once.
+    Index(
+        "uq_metric_points_job_attempt_step",
+        "job_id",
+        "attempt",
+        "step",
+        unique=True,
+        postgresql_where=text("job_id IS NOT NULL AND step IS NOT NULL"),
+    ),
+)
+
+log_chunks = Table(
+    "log_chunks",
+    metadata,
+    Column("attempt_id", BigInteger, ForeignKey("attempts.id"), primary_key=True),
+    #: Offset of the first byte in the attempt's log; the key makes a chunk sent twice harmless.
+    Column("start_byte", BigInteger, primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+    _at("at"),
+)
+
+spends = Table(
+    "spends",
+    metadata,
+    _id(),
+    Column("agent_id", BigInteger, ForeignKey("agents.id"), nullable=False),
+    Column("job_id", BigInteger, ForeignKey("jobs.id")),
+    #: Made by the caller; the same key is the same spend.
+    Column("key", Text, nullable=False),
+    Column("amount_micros", BigInteger, nullable=False),
+    #: Total of the agent after this row, so that the balance is the newest row.
+    Column("balance_micros", BigInteger, nullable=False),
+    _at("at"),
+    CheckConstraint("amount_micros > 0", name="amount"),
+    UniqueConstraint("agent_id", "key"),
+    Index("ix_spends_agent_id_id", "agent_id", "id"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    _id(),
+    Column("launcher", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("attempt_id", BigInteger, ForeignKey("attempts.id"), nullable=False),
+    _at("created_at"),
+    _at("delivered_at", nullable=True),
+    CheckConstraint(_one_of("kind", ["launch", "stop"]), name="kind"),
+    Index("ix_outbox_waiting", "launcher", "id", postgresql_where=text("delivered_at IS NULL")),
+)
+
+launchers = Table(
+    "launchers",
+    metadata,
+    #: Unique over clusters: during an upgrade two Ray clusters share this database.
+    Column("name", Text, primary_key=True),
+    Column("cluster", Text, nullable=False),
+    #: One life of the actor; a new one proves that the tasks of the last are dead.
+    Column("incarnation", Uuid, nullable=False, unique=True),
+    _at("registered_at"),
+    _at("seen_at"),
+    Column("retired", Boolean, nullable=False, server_default=text("false")),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    #: Grows with every change of holder; writes of an older epoch are refused.
+    Column("epoch", BigInteger, nullable=False),
+    _at("expires_at"),
+)

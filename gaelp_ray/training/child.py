@@ -1,0 +1,201 @@
+"""The training process: takes its order from the supervisor, runs the entry point, says how it ended.
+
+Started as ``python -m gaelp_ray.training.child`` with the channel's socket inherited.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import math
+import os
+import runpy
+import shlex
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from gaelp_ray.domain.agents import is_script
+from gaelp_ray.domain.jobs import EndCause
+from gaelp_ray.training.channel import FD_VARIABLE, Channel
+from gaelp_ray.training.context import BudgetExhausted, Checkpoint, TrainingContext, set_current
+
+_PR_SET_PDEATHSIG = 1
+
+
+class ChannelReporter:
+    """A ``Reporter`` that asks the supervisor."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._stop = threading.Event()
+        self._answer: dict[str, Any] = {}
+        self._answered = threading.Semaphore(0)
+        self._asking = threading.Lock()
+        self._noted: set[str] = set()
+
+    def listen(self) -> None:
+        """Read the supervisor's messages until it is gone; then this process has no reason to live."""
+        for message in self._channel:
+            if message["kind"] == "stop":
+                self._stop.set()
+            else:
+                self._answer = message
+                self._answered.release()
+        os.killpg(0, signal.SIGKILL)
+
+    def report(
+        self, metrics: Mapping[str, float], *, step: int, total_steps: int | None, checkpoint: Path | None
+    ) -> None:
+        message: dict[str, Any] = {
+            "kind": "report",
+            "metrics": self._finite(metrics),
+            "step": int(step),
+            "total_steps": None if total_steps is None else int(total_steps),
+        }
+        if checkpoint is None:
+            self._channel.send(message)
+        else:
+            self._ask(message | {"checkpoint": str(checkpoint.resolve())})
+
+    def spend(self, amount_micros: int, key: str) -> int:
+        answer = self._ask({"kind": "spend", "amount_micros": amount_micros, "key": key})
+        return int(answer["balance_micros"])
+
+    def should_stop(self) -> bool:
+        return self._stop.is_set()
+
+    def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        with self._asking:
+            self._channel.send(message)
+            self._answered.acquire()
+            answer = self._answer
+        if "error" in answer:
+            raise (BudgetExhausted if answer.get("exhausted") else RuntimeError)(answer["error"])
+        return answer
+
+    def _finite(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        values = {str(name): float(value) for name, value in metrics.items()}
+        for name, value in values.items():
+            if not math.isfinite(value) and name not in self._noted:
+                self._noted.add(name)
+                print(f"gaelp: metric {name!r} is {value}; such values are left out", file=sys.stderr)
+        return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+def main() -> NoReturn:
+    _die_with_parent()
+    channel = Channel(socket.socket(fileno=int(os.environ.pop(FD_VARIABLE))))
+    order = channel.receive()
+    assert order is not None
+    reporter = ChannelReporter(channel)
+    threading.Thread(target=reporter.listen, daemon=True).start()
+    context = _context(order, reporter)
+    set_current(context)
+    ending = _run(order["entrypoint"], context)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    channel.send({"kind": "end", **ending})
+    # Threads that user code left running must not keep a finished job alive.
+    os._exit(0)
+
+
+def _run(entrypoint: str, context: TrainingContext) -> dict[str, Any]:
+    try:
+        entry = _script(entrypoint) if is_script(entrypoint) else _function(entrypoint)
+    except Exception as error:
+        traceback.print_exc()
+        return {"cause": EndCause.MISCONFIGURED, "message": f"The entry point {entrypoint!r}: {_say(error)}"}
+    try:
+        return {"cause": EndCause.SUCCESS, "result": _result(entry(context))}
+    except BudgetExhausted as error:
+        return {"cause": EndCause.BUDGET, "message": error.message}
+    except MemoryError:
+        traceback.print_exc()
+        return {"cause": EndCause.OOM, "message": "The process could not get the memory it asked for."}
+    except SystemExit as leaving:
+        return _exited(leaving.code)
+    except BaseException as error:
+        traceback.print_exc()
+        return {"cause": EndCause.USER_ERROR, "message": _say(error)}
+
+
+def _function(entrypoint: str) -> Callable[[TrainingContext], Any]:
+    module_name, _, name = entrypoint.partition(":")
+    entry = getattr(importlib.import_module(module_name), name)
+    if not callable(entry):
+        raise TypeError(f"{name} is not a function.")
+    function: Callable[[TrainingContext], Any] = entry
+    return function
+
+
+def _script(entrypoint: str) -> Callable[[TrainingContext], Any]:
+    words = [word for word in shlex.split(entrypoint) if word not in ("python", "python3")]
+    path = Path(words[0])
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {words[0]!r} in {Path.cwd()}.")
+
+    def run(_context: TrainingContext) -> None:
+        sys.argv = words
+        sys.path.insert(0, str(path.resolve().parent))
+        runpy.run_path(str(path), run_name="__main__")
+
+    return run
+
+
+def _result(returned: Any) -> dict[str, Any]:
+    if returned is None:
+        return {}
+    if isinstance(returned, Mapping):
+        return dict(returned)
+    raise TypeError(f"A training function returns a dict or None, not {type(returned).__name__}.")
+
+
+def _exited(code: object) -> dict[str, Any]:
+    if code in (None, 0):
+        return {"cause": EndCause.SUCCESS, "result": {}}
+    status = code if isinstance(code, int) else 1
+    return {
+        "cause": EndCause.USER_ERROR,
+        "message": f"The job exited with {code!r}.",
+        "exit_code": status,
+    }
+
+
+def _say(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:2000]
+
+
+def _context(order: Mapping[str, Any], reporter: ChannelReporter) -> TrainingContext:
+    saved = order["checkpoint"]
+    checkpoint = Checkpoint(Path(saved["path"]), saved["step"], saved["metrics"]) if saved else None
+    return TrainingContext(
+        reporter,
+        job_id=order["job_id"],
+        agent_id=order["agent_id"],
+        attempt=order["attempt"],
+        config=order["config"],
+        hyperparameters=order["hyperparameters"],
+        seed=order["seed"],
+        checkpoint=checkpoint,
+    )
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to kill this process when the supervisor dies, even in the middle of native code."""
+    parent = os.getppid()
+    try:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    except (AttributeError, OSError):
+        return  # not Linux: the channel's end of file does it
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

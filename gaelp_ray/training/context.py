@@ -1,0 +1,124 @@
+"""What a training function is given: ``def train(ctx: TrainingContext) -> dict``."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gaelp_ray.domain.errors import BudgetExceeded
+from gaelp_ray.training.reporter import ConsoleReporter, Reporter
+
+
+class BudgetExhausted(BudgetExceeded):
+    """The agent's budget is used up; the job must stop."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A saved state of a job, ready to load."""
+
+    #: Local folder with the files the trainer saved.
+    path: Path
+    step: int
+    metrics: Mapping[str, float]
+
+
+class Budget:
+    """The agent's budget, as a job may use it."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+
+    def spend(self, amount_micros: int, *, key: str) -> int:
+        """Book a spend of whole micros before it happens and return the agent's total so far.
+
+        ``key`` names the spend within the job: the same key again, after a resume say, books nothing more.
+        Raises ``BudgetExhausted`` when it would pass the limit; then nothing is booked.
+        """
+        return self._reporter.spend(amount_micros, key)
+
+
+class TrainingContext:
+    """A job seen from the inside: its settings, and its only way to speak to the service."""
+
+    def __init__(
+        self,
+        reporter: Reporter,
+        *,
+        job_id: int = 0,
+        agent_id: int = 0,
+        attempt: int = 1,
+        config: Mapping[str, Any] | None = None,
+        hyperparameters: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        self._reporter = reporter
+        self._checkpoint = checkpoint
+        self.job_id = job_id
+        self.agent_id = agent_id
+        #: 1 for the first try; more after a retry, a preemption or a lost node.
+        self.attempt = attempt
+        #: The version's ``config`` overlaid with the job's ``training_config``.
+        self.config: Mapping[str, Any] = dict(config or {})
+        self.hyperparameters: Mapping[str, Any] = dict(hyperparameters or {})
+        self.seed = seed
+        #: Seeded with ``seed``, the same for every attempt; save its state in checkpoints to resume exactly.
+        self.rng = np.random.default_rng(seed)
+        self.budget = Budget(reporter)
+
+    def report(
+        self,
+        metrics: Mapping[str, float],
+        *,
+        step: int,
+        total_steps: int | None = None,
+        checkpoint: Path | str | None = None,
+    ) -> None:
+        """Publish metrics, and optionally a checkpoint, of a step.
+
+        ``checkpoint`` is a folder; when the call returns its files are safe in storage and the folder may be
+        reused. Values that are not finite numbers are left out and noted in the log.
+        """
+        path = Path(checkpoint) if checkpoint is not None else None
+        if path is not None and not path.is_dir():
+            raise ValueError(f"`checkpoint` must be a folder with the files to keep; {path} is none.")
+        self._reporter.report(dict(metrics), step=step, total_steps=total_steps, checkpoint=path)
+
+    def latest_checkpoint(self) -> Checkpoint | None:
+        """Where to go on from: the newest checkpoint of this job, or None on a fresh start."""
+        return self._checkpoint
+
+    def should_stop(self) -> bool:
+        """Whether the job was told to stop; save a checkpoint and return soon."""
+        return self._reporter.should_stop()
+
+    def scratch(self) -> Path:
+        """A working folder of this attempt, gone with it."""
+        return self._scratch
+
+    @cached_property
+    def _scratch(self) -> Path:
+        return Path(tempfile.mkdtemp(prefix="gaelp-"))
+
+
+_current: TrainingContext | None = None
+
+
+def set_current(context: TrainingContext) -> None:
+    global _current  # noqa: PLW0603 - one context per process, as one job per process
+    _current = context
+
+
+def current_context() -> TrainingContext:
+    """The context of the running job, for scripts; run by hand, one that reports to the console."""
+    if _current is None:
+        set_current(TrainingContext(ConsoleReporter()))
+    assert _current is not None
+    return _current

@@ -1,0 +1,96 @@
+"""How a supervisor speaks to the service: its launcher for what must not be lost, the hub for metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from gaelp_ray.domain.attempts import Directive, Outcome
+from gaelp_ray.domain.metrics import MetricPoint
+from gaelp_ray.training.checkpoints import Saved
+
+
+class Link(Protocol):
+    """Everything an attempt may ask of the service. Calls answer only when the service has remembered."""
+
+    def claim(self, resumed_from_step: int | None) -> bool: ...
+
+    def beat(self) -> Directive: ...
+
+    def save_checkpoint(self, step: int, saved: Saved, metrics: dict[str, float]) -> Sequence[str]:
+        """Record a checkpoint; returns the URIs of those to delete."""
+
+    def spend(self, amount_micros: int, key: str) -> int: ...
+
+    def log(self, start_byte: int, content: bytes) -> None: ...
+
+    def report(self, points: list[MetricPoint]) -> None:
+        """Hand over points without waiting; they are sent again if the hub dies before it stored them."""
+
+    def finish(self, outcome: Outcome) -> None: ...
+
+
+class ActorLink:
+    """A ``Link`` over Ray actors. The launcher owns this task, so neither outlives the other."""
+
+    #: Batches of points that may wait for the hub before the oldest is given up.
+    MAX_BATCHES = 600
+
+    def __init__(
+        self, launcher: Any, hub: Any, attempt_id: int, token: str, node_id: str, claimant: str
+    ) -> None:
+        self._launcher = launcher
+        self._hub = hub
+        self._attempt = (attempt_id, token)
+        self._node_id = node_id
+        self._claimant = claimant
+        self._unstored: list[tuple[Any, list[MetricPoint]]] = []
+
+    def claim(self, resumed_from_step: int | None) -> bool:
+        return bool(self._ask("claim", self._claimant, self._node_id, resumed_from_step))
+
+    def beat(self) -> Directive:
+        directive: Directive = self._ask("beat")
+        return directive
+
+    def save_checkpoint(self, step: int, saved: Saved, metrics: dict[str, float]) -> Sequence[str]:
+        uris: Sequence[str] = self._ask("save_checkpoint", step, saved, metrics)
+        return uris
+
+    def spend(self, amount_micros: int, key: str) -> int:
+        return int(self._ask("spend", amount_micros, key))
+
+    def log(self, start_byte: int, content: bytes) -> None:
+        self._ask("append_log", start_byte, content)
+
+    def finish(self, outcome: Outcome) -> None:
+        self._settle(wait_s=5.0)
+        self._ask("finish", outcome)
+
+    def report(self, points: list[MetricPoint]) -> None:
+        self._settle(wait_s=0.0)
+        if points:
+            self._unstored.append((self._hub.push.remote(points), points))
+            del self._unstored[: -self.MAX_BATCHES]
+
+    def _settle(self, wait_s: float) -> None:
+        """Forget the batches that are stored and send those again that a dying hub took with it."""
+        import ray  # noqa: PLC0415 - a training process never needs it
+        from ray.exceptions import RayError  # noqa: PLC0415
+
+        waiting, self._unstored = self._unstored, []
+        refs = [ref for ref, _ in waiting]
+        done = set(ray.wait(refs, num_returns=len(refs), timeout=wait_s)[0]) if refs else set()
+        for ref, points in waiting:
+            if ref not in done:
+                self._unstored.append((ref, points))
+                continue
+            try:
+                ray.get(ref)
+            except RayError:
+                self._unstored.append((self._hub.push.remote(points), points))
+
+    def _ask(self, method: str, *arguments: Any) -> Any:
+        import ray  # noqa: PLC0415
+
+        return ray.get(getattr(self._launcher, method).remote(*self._attempt, *arguments))

@@ -1,0 +1,354 @@
+"""Runs one attempt: starts the training process, carries its messages, enforces its limits, tells its end.
+
+The process is a child of its own so that its end is known for certain: an exit code or a signal, not a guess.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from gaelp_ray.domain.attempts import LaunchOrder, Outcome
+from gaelp_ray.domain.errors import BudgetExceeded, GaelpError
+from gaelp_ray.domain.jobs import EndCause
+from gaelp_ray.domain.metrics import MetricPoint
+from gaelp_ray.training import checkpoints
+from gaelp_ray.training.capture import Capture
+from gaelp_ray.training.channel import FD_VARIABLE, Channel
+from gaelp_ray.training.context import Checkpoint
+from gaelp_ray.training.link import Link
+from gaelp_ray.training.redaction import Redactor
+
+#: How often metrics and logs are handed on; well under the second that "live" means.
+FLUSH_S = 0.1
+BEAT_S = 1.0
+MEMORY_SAMPLE_S = 0.25
+#: After SIGTERM a process has this long before SIGKILL.
+TERM_S = 2.0
+#: What a process may still write after its end was known.
+DRAIN_S = 5.0
+
+#: Never handed down: the service's own settings, credentials and the cluster's tokens.
+_WITHHELD = ("GAELP_", "RAY_", "REDIS_")
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where an attempt runs."""
+
+    storage_uri: str
+    #: Local folder for checkpoints that are being restored.
+    scratch: Path
+    log_limit_bytes: int
+    secrets: Mapping[str, str]
+
+
+class Supervisor:
+    """One attempt, from its claim to its outcome."""
+
+    def __init__(self, order: LaunchOrder, link: Link, workplace: Workplace) -> None:
+        self._order = order
+        self._link = link
+        self._place = workplace
+        self._ending: Outcome | None = None
+        self._stop: EndCause | None = None
+        self._kill_at: float | None = None
+        self._points: list[MetricPoint] = []
+        self._lock = threading.Lock()
+        self._peak_memory = 0
+        self._last_step = 0
+
+    def run(self) -> Outcome | None:
+        """Run the attempt and report its outcome; None when another process had claimed it."""
+        resume = self._order.resume_from
+        if not self._link.claim(resume.step if resume else None):
+            return None
+        try:
+            outcome = self._supervise()
+        except checkpoints.CheckpointCorrupt as error:
+            outcome = Outcome(EndCause.MISCONFIGURED, error.message)
+        outcome = replace(outcome, peak_memory_bytes=self._peak_memory or None)
+        self._link.finish(outcome)
+        return outcome
+
+    def _supervise(self) -> Outcome:
+        start = self._start_message()
+        process, self._channel = self._spawn()
+        assert process.stdout is not None
+        self._capture = Capture(
+            process.stdout,
+            redactor=Redactor(self._place.secrets.values()),
+            limit_bytes=self._place.log_limit_bytes,
+        )
+        self._channel.send(start)
+        listener = threading.Thread(target=self._listen, daemon=True)
+        listener.start()
+        try:
+            self._watch(process)
+        finally:
+            _kill_group(process.pid, signal.SIGKILL)
+            process.wait()
+            listener.join(DRAIN_S)
+            self._channel.close()
+        self._capture.finish(DRAIN_S)
+        self._flush()
+        return self._outcome(process.returncode)
+
+    def _spawn(self) -> tuple[subprocess.Popen[bytes], Channel]:
+        channel, theirs = Channel.pair()
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-u", "-m", "gaelp_ray.training.child"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                cwd=self._folder(),
+                env=self._environment(theirs),
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        finally:
+            theirs.close()
+        _limit_burst(process.pid, self._order.resources.memory_bytes)
+        return process, channel
+
+    def _folder(self) -> str | None:
+        folder = self._order.working_dir
+        return folder if folder is not None and Path(folder).is_dir() else None
+
+    def _environment(self, channel: socket.socket) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(_WITHHELD)}
+        threads = str(max(1, self._order.resources.cpu_milli // 1000))
+        numeric = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
+        # The runtime environment's code folders reach a worker through sys.path.
+        paths = [p for p in (self._folder(), *sys.path) if p]
+        own = {FD_VARIABLE: str(channel.fileno()), "PYTHONPATH": os.pathsep.join(paths)}
+        return kept | numeric | dict(self._order.environment_vars) | dict(self._place.secrets) | own
+
+    def _start_message(self) -> dict[str, Any]:
+        order = self._order
+        config = dict(order.config)
+        if order.input_checkpoint is not None:
+            config["checkpoint_dir"] = str(self._restore("input").path)
+        resumed = self._restore("resume") if order.resume_from else None
+        return {
+            "entrypoint": order.entrypoint,
+            "job_id": order.job_id,
+            "agent_id": order.agent_id,
+            "attempt": order.number,
+            "config": config,
+            "hyperparameters": dict(order.hyperparameters),
+            "seed": order.seed,
+            "checkpoint": resumed
+            and {"path": resumed.path, "step": resumed.step, "metrics": resumed.metrics},
+        }
+
+    def _restore(self, which: str) -> Checkpoint:
+        point = self._order.input_checkpoint if which == "input" else self._order.resume_from
+        assert point is not None
+        path = checkpoints.restore(point.uri, point.digest, self._place.scratch / which)
+        return Checkpoint(path, point.step, point.metrics)
+
+    def _watch(self, process: subprocess.Popen[bytes]) -> None:
+        """Until the process has ended: pass on output, show life, and hold it to its limits."""
+        started = time.monotonic()
+        next_beat = next_sample = 0.0
+        while process.poll() is None and self._ending is None:
+            now = time.monotonic()
+            if now >= next_sample:
+                self._check_memory(process.pid)
+                next_sample = now + MEMORY_SAMPLE_S
+            if now >= next_beat:
+                self._obey(self._link.beat())
+                next_beat = now + BEAT_S
+            if self._order.timeout_s is not None and now - started > self._order.timeout_s:
+                self._order_stop(EndCause.TIMEOUT, 0.0)
+            self._enforce_stop(process, now)
+            self._flush()
+            self._wait(process)
+        if self._ending is not None:
+            _wait_for_exit(process, TERM_S)
+
+    @staticmethod
+    def _wait(process: subprocess.Popen[bytes]) -> None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(FLUSH_S)
+
+    def _obey(self, directive: Any) -> None:
+        if directive.stop is not None:
+            self._order_stop(directive.stop, self._order.stop_grace_s)
+
+    def _order_stop(self, cause: EndCause, grace_s: float) -> None:
+        """Ask the process to stop; the first cause is the one that counts."""
+        if self._stop is not None:
+            return
+        self._stop = cause
+        self._kill_at = time.monotonic() + grace_s
+        self._capture.write(f"told to stop: {cause}")
+        self._tell({"kind": "stop", "cause": cause})
+
+    def _enforce_stop(self, process: subprocess.Popen[bytes], now: float) -> None:
+        if self._kill_at is None or now < self._kill_at:
+            return
+        _kill_group(process.pid, signal.SIGTERM)
+        if not _wait_for_exit(process, TERM_S):
+            _kill_group(process.pid, signal.SIGKILL)
+
+    def _check_memory(self, pid: int) -> None:
+        used = _memory_of_tree(pid)
+        self._peak_memory = max(self._peak_memory, used)
+        limit = self._order.resources.memory_bytes
+        if used > limit:
+            self._ending = Outcome(
+                EndCause.OOM,
+                f"The job used {used / 1024**2:.0f} MiB, more than the {limit / 1024**2:.0f} MiB it asked "
+                f"for. Raise `resource_requirements.memory`.",
+            )
+            _kill_group(pid, signal.SIGKILL)
+
+    def _listen(self) -> None:
+        """Carry the process's messages until it is gone."""
+        for message in self._channel:
+            if message["kind"] == "report":
+                self._take_report(message)
+            elif message["kind"] == "spend":
+                self._take_spend(message)
+            elif message["kind"] == "end":
+                self._take_end(message)
+                return
+
+    def _take_report(self, message: dict[str, Any]) -> None:
+        step, metrics = message["step"], message["metrics"]
+        self._last_step = step
+        if metrics:
+            point = MetricPoint(
+                agent_id=self._order.agent_id,
+                at=datetime.now(UTC),
+                values=metrics,
+                job_id=self._order.job_id,
+                attempt=self._order.number,
+                step=step,
+                total_steps=message["total_steps"],
+            )
+            with self._lock:
+                self._points.append(point)
+        if "checkpoint" in message:
+            self._tell(self._keep_checkpoint(Path(message["checkpoint"]), step, metrics))
+
+    def _keep_checkpoint(self, path: Path, step: int, metrics: dict[str, float]) -> dict[str, Any]:
+        folder = f"job-{self._order.job_id}/attempt-{self._order.number}/step-{step:09d}"
+        uri = f"{self._place.storage_uri.rstrip('/')}/checkpoints/{folder}"
+        try:
+            saved = checkpoints.save(path, uri)
+            for expendable in self._link.save_checkpoint(step, saved, metrics):
+                checkpoints.delete(expendable)
+        except OSError as error:
+            return {"kind": "answer", "error": f"The checkpoint could not be stored: {error}"}
+        return {"kind": "answer"}
+
+    def _take_spend(self, message: dict[str, Any]) -> None:
+        # The job's number makes a key unique among the jobs of an agent.
+        key = f"job-{self._order.job_id}/{message['key']}"
+        try:
+            balance = self._link.spend(message["amount_micros"], key)
+        except BudgetExceeded as error:
+            self._tell({"kind": "answer", "error": error.message, "exhausted": True})
+        except GaelpError as error:
+            self._tell({"kind": "answer", "error": error.message})
+        else:
+            self._tell({"kind": "answer", "balance_micros": balance})
+
+    def _take_end(self, message: dict[str, Any]) -> None:
+        if self._ending is None:
+            self._ending = Outcome(
+                cause=EndCause(message["cause"]),
+                message=message.get("message", ""),
+                exit_code=message.get("exit_code"),
+                result=message.get("result"),
+            )
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        try:
+            self._channel.send(message)
+        except OSError:
+            pass  # it has just ended; its exit tells the rest
+
+    def _flush(self) -> None:
+        with self._lock:
+            points, self._points = self._points, []
+        self._link.report(points)
+        self._capture.flush(self._link.log)
+
+    def _outcome(self, exit_status: int) -> Outcome:
+        """What the end means: the service's reason to stop it, its own word, or its exit status."""
+        ending = self._ending
+        if self._stop is not None and (ending is None or self._stop is not EndCause.TIMEOUT):
+            # A job that obeys returns normally: it was stopped all the same, not finished.
+            return Outcome(self._stop, self._stop_message(), result=ending.result if ending else None)
+        if ending is not None:
+            return ending
+        if exit_status == -signal.SIGKILL:
+            return Outcome(EndCause.NODE_LOST, "The process was killed from outside (SIGKILL).", exit_code=-9)
+        if exit_status < 0:
+            name = signal.Signals(-exit_status).name
+            return Outcome(EndCause.USER_ERROR, f"The process died of {name}.", exit_code=exit_status)
+        return Outcome(
+            EndCause.USER_ERROR,
+            f"The process left with exit code {exit_status} before its entry point returned.",
+            exit_code=exit_status,
+        )
+
+    def _stop_message(self) -> str:
+        if self._stop is EndCause.TIMEOUT:
+            return f"The attempt ran past its limit of {self._order.timeout_s:g} s."
+        return f"Stopped as ordered ({self._stop}) after step {self._last_step}."
+
+
+def _memory_of_tree(pid: int) -> int:
+    """Resident bytes of a process and its descendants; 0 when it is gone."""
+    try:
+        root = psutil.Process(pid)
+        return sum(_resident(p) for p in (root, *root.children(recursive=True)))
+    except psutil.NoSuchProcess:
+        return 0
+
+
+def _resident(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
+def _limit_burst(pid: int, request_bytes: int) -> None:
+    """A ceiling well above the request, for what grows faster than memory is sampled."""
+    try:
+        psutil.Process(pid).rlimit(psutil.RLIMIT_DATA, (2 * request_bytes + 1024**3,) * 2)
+    except (psutil.Error, AttributeError, OSError):
+        pass  # gone already, or a system without limits per process: sampling still holds
+
+
+def _kill_group(pid: int, how: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, how)
+
+
+def _wait_for_exit(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
+    try:
+        process.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
