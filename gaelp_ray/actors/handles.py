@@ -38,7 +38,6 @@ def ensure(settings: Settings) -> ControlPlane:
         name = f"{cluster[:16]}/launcher-{i}"
         launchers[name] = _actor(Launcher, f"launcher-{i}", settings, name, cluster, hubs[i % len(hubs)])
     scheduler = _actor(Scheduler, _SCHEDULER, settings, cluster, launchers)
-    scheduler.start.remote()
     return ControlPlane(scheduler, launchers, hubs)
 
 

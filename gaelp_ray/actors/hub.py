@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from functools import partial
 
 from gaelp_ray.actors import meters
 from gaelp_ray.actors.loops import every, until_available
@@ -26,19 +27,17 @@ class MetricsHub:
     again; points are unique by job, attempt and step, so twice is once.
     """
 
-    def __init__(self, settings: Settings, shard: int) -> None:
+    async def __init__(self, settings: Settings, shard: int) -> None:  # type: ignore[misc]
         self._runtime = Runtime(settings)
         self._shard = str(shard)
         self._live: deque[tuple[int, MetricPoint]] = deque(maxlen=LIVE_POINTS)
         self._sequence = 0
         self._arrived = asyncio.Condition()
         self._waiting: list[tuple[list[MetricPoint], asyncio.Future[None]]] = []
-        self._store_loop: asyncio.Task[None] | None = None
+        self._store_loop = asyncio.create_task(every(STORE_S, self._store))
 
     async def push(self, points: list[MetricPoint]) -> None:
         """Publish points at once; answers when they are stored."""
-        if self._store_loop is None:
-            self._store_loop = asyncio.create_task(every(STORE_S, self._store))
         stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((points, stored))
         async with self._arrived:
@@ -65,17 +64,20 @@ class MetricsHub:
 
     async def _store(self) -> None:
         """Write what waits, in one transaction a batch, and answer those who wait for it."""
-        while self._waiting:
-            batch, count = [], 0
-            while self._waiting and count < BATCH:
-                batch.append(self._waiting.pop(0))
-                count += len(batch[-1][0])
+        while batch := self._next_batch():
             points = [point for pushed, _ in batch for point in pushed]
-            await until_available(
-                lambda points=points: self._runtime.store.transact(metric_service.store, points)
-            )  # type: ignore[misc]
+            write = partial(self._runtime.store.transact, metric_service.store, points)
+            await until_available(write)
             for _, stored in batch:
                 if not stored.done():
                     stored.set_result(None)
             meters.count(POINTS_STORED, len(points), shard=self._shard)
-        meters.gauge(POINTS_WAITING, 0, shard=self._shard)
+        meters.gauge(POINTS_WAITING, len(self._waiting), shard=self._shard)
+
+    def _next_batch(self) -> list[tuple[list[MetricPoint], asyncio.Future[None]]]:
+        count = pushes = 0
+        while pushes < len(self._waiting) and count < BATCH:
+            count += len(self._waiting[pushes][0])
+            pushes += 1
+        batch, self._waiting = self._waiting[:pushes], self._waiting[pushes:]
+        return batch

@@ -13,10 +13,8 @@ from typing import Any
 
 import ray
 from ray.exceptions import (
-    ActorUnavailableError,
     NodeDiedError,
     OutOfMemoryError,
-    RayTaskError,
     RuntimeEnvSetupError,
     TaskCancelledError,
     WorkerCrashedError,
@@ -68,7 +66,7 @@ class Launcher:
     next life declares their attempts lost, and they go on from their checkpoints.
     """
 
-    def __init__(self, settings: Settings, name: str, cluster: str, hub: Any) -> None:
+    async def __init__(self, settings: Settings, name: str, cluster: str, hub: Any) -> None:  # type: ignore[misc]
         self._runtime = Runtime(settings)
         self._settings = settings
         self._name = name
@@ -78,18 +76,10 @@ class Launcher:
         self._owned: dict[int, Owned] = {}
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._started = False
-
-    async def start(self) -> None:
-        """Register this life and begin to take orders. Safe to call again."""
-        if self._started:
-            return
-        self._started = True
         self._spawn(self._live())
 
     async def wake(self) -> None:
         """There are new orders."""
-        await self.start()
         self._wake.set()
 
     async def pid(self) -> int:
@@ -295,21 +285,21 @@ def runtime_environment(order: LaunchOrder) -> dict[str, Any]:
     return environment
 
 
-def outcome_of_failure(error: BaseException) -> Outcome:
+#: Ray's verdicts on a task, most particular first, and what each means for the attempt.
+_VERDICTS: tuple[tuple[type[Exception], EndCause, str], ...] = (
+    (RuntimeEnvSetupError, EndCause.MISCONFIGURED, "Its environment could not be set up: {error}"),
+    (OutOfMemoryError, EndCause.OOM, "Ray killed it because its node ran out of memory."),
+    (TaskCancelledError, EndCause.CANCELLED, "It was killed because it did not stop in time."),
+    (NodeDiedError, EndCause.NODE_LOST, "Its node died."),
+    (WorkerCrashedError, EndCause.NODE_LOST, "Its Ray worker died."),
+    (Exception, EndCause.NODE_LOST, "Its supervisor failed: {error}"),
+)
+
+
+def outcome_of_failure(error: Exception) -> Outcome:
     """What Ray's verdict on a task means for its attempt."""
-    if isinstance(error, RuntimeEnvSetupError):
-        return Outcome(EndCause.MISCONFIGURED, f"Its environment could not be set up: {error}"[:2000])
-    if isinstance(error, OutOfMemoryError):
-        return Outcome(EndCause.OOM, "Ray killed it because its node ran out of memory.")
-    if isinstance(error, TaskCancelledError):
-        return Outcome(EndCause.CANCELLED, "It was killed because it did not stop in time.")
-    if isinstance(error, NodeDiedError):
-        return Outcome(EndCause.NODE_LOST, "Its node died.")
-    if isinstance(error, WorkerCrashedError):
-        return Outcome(EndCause.NODE_LOST, "Its Ray worker died.")
-    if isinstance(error, RayTaskError | ActorUnavailableError):
-        return Outcome(EndCause.NODE_LOST, f"Its supervisor failed: {error}"[:2000])
-    return Outcome(EndCause.NODE_LOST, f"Ray lost it: {type(error).__name__}: {error}"[:2000])
+    cause, sentence = next((c, s) for kind, c, s in _VERDICTS if isinstance(error, kind))
+    return Outcome(cause, sentence.format(error=error)[:2000])
 
 
 def read_secrets(settings: Settings, wanted: Mapping[str, str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from gaelp_ray.domain.errors import Unavailable
+import contextlib
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")
@@ -34,10 +35,8 @@ async def every(
         if wake is None:
             await asyncio.sleep(seconds)
             continue
-        try:
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(wake.wait(), seconds)
-        except TimeoutError:
-            pass
         wake.clear()
 
 

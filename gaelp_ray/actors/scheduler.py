@@ -40,7 +40,7 @@ class Scheduler:
     both write.
     """
 
-    def __init__(self, settings: Settings, cluster: str, launchers: dict[str, Any]) -> None:
+    async def __init__(self, settings: Settings, cluster: str, launchers: dict[str, Any]) -> None:  # type: ignore[misc]
         self._runtime = Runtime(settings)
         self._settings = settings
         self._cluster = cluster
@@ -50,21 +50,13 @@ class Scheduler:
         self._holder = f"scheduler of {cluster}"
         self._lease: Lease | None = None
         self._hinted = asyncio.Event()
-        self._loops: list[asyncio.Task[None]] = []
-
-    async def start(self) -> None:
-        """Begin to tick. Safe to call again."""
-        if not self._loops:
-            self._loops = [
-                asyncio.create_task(
-                    every(self._settings.tick.total_seconds(), self._tick, wake=self._hinted)
-                ),
-                asyncio.create_task(every(UPKEEP_S, self._upkeep)),
-            ]
+        self._loops = [
+            asyncio.create_task(every(settings.tick.total_seconds(), self._tick, wake=self._hinted)),
+            asyncio.create_task(every(UPKEEP_S, self._upkeep)),
+        ]
 
     async def hint(self) -> None:
         """Something changed that a tick should look at. Losing a hint costs at most one tick."""
-        await self.start()
         self._hinted.set()
 
     async def pid(self) -> int:
@@ -122,8 +114,6 @@ class Scheduler:
         return self._lease
 
     async def _upkeep(self) -> None:
-        for launcher in self._launchers.values():
-            launcher.start.remote()
         await asyncio.to_thread(self._take_over_and_count)
 
     def _take_over_and_count(self) -> None:

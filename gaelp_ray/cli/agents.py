@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import islice
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -20,16 +19,15 @@ from gaelp_ray.cli.options import (
     Requirement,
     Secret,
     Storage,
+    WorkingDir,
     pairs,
     resources,
     values,
 )
 from gaelp_ray.cli.output import money, out, print_json, print_record, print_table
 from gaelp_ray.cli.session import connect
+from gaelp_ray.client import Agent
 from gaelp_ray.domain.agents import AgentStatus, AgentType
-
-if TYPE_CHECKING:
-    from gaelp_ray.client import Agent
 
 app = typer.Typer(help="Register agents and look after their versions.", no_args_is_help=True)
 
@@ -46,7 +44,7 @@ def list_agents(
 ) -> None:
     """List your agents."""
     with connect() as gaelp:
-        agents = list(islice(gaelp.agents.iterate(type=agent_type, status=status, name=name), limit))
+        agents = gaelp.agents.list(type=agent_type, status=status, name=name, limit=limit).items
     if as_json:
         return print_json(agents)
     return print_table(
@@ -75,6 +73,7 @@ def create(
     budget: Annotated[float | None, typer.Option(min=0, help="Most it may spend, in currency units.")] = None,
     entrypoint: Entrypoint = None,
     image: Image = None,
+    working_dir: WorkingDir = None,
     config: Config = None,
     requirement: Requirement = None,
     env: Env = None,
@@ -97,6 +96,7 @@ def create(
             budget_limit=budget,
             entrypoint=entrypoint,
             docker_image=image,
+            working_dir=working_dir,
             config=settings,
             requirements=requirement,
             environment_vars=variables,
@@ -138,6 +138,7 @@ def add_version(
     version: Annotated[str, typer.Argument(help="The new version, e.g. 1.1.0.")],
     entrypoint: Entrypoint = None,
     image: Image = None,
+    working_dir: WorkingDir = None,
     config: Config = None,
     requirement: Requirement = None,
     env: Env = None,
@@ -157,6 +158,7 @@ def add_version(
             version,
             entrypoint=entrypoint,
             docker_image=image,
+            working_dir=working_dir,
             config=settings,
             requirements=requirement,
             environment_vars=variables,
@@ -226,6 +228,7 @@ def _print(agent: Agent, as_json: bool) -> None:
             "version": agent.version,
             "entrypoint": agent.entrypoint,
             "image": agent.docker_image,
+            "code": agent.working_dir,
             "config": agent.config,
             "requirements": agent.requirements,
             "resources": agent.resource_requirements,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import islice
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -24,11 +23,9 @@ from gaelp_ray.cli.options import (
 from gaelp_ray.cli.output import out, print_json, print_record, print_table
 from gaelp_ray.cli.progress import steps, watch_job
 from gaelp_ray.cli.session import connect
+from gaelp_ray.client import GaelpClient, Job
 from gaelp_ray.domain.errors import GaelpError
 from gaelp_ray.domain.jobs import PRIORITY_DEFAULT, PRIORITY_MAX, PRIORITY_MIN, JobState, JobStatus
-
-if TYPE_CHECKING:
-    from gaelp_ray.client import GaelpClient, Job
 
 app = typer.Typer(help="Submit training jobs and see how they go.", no_args_is_help=True)
 
@@ -96,8 +93,9 @@ def list_jobs(
 ) -> None:
     """List your jobs."""
     with connect() as gaelp:
-        found = gaelp.jobs.iterate(agent_id=agent, status=status, phase=phase, priority=priority)
-        jobs = list(islice(found, limit))
+        jobs = gaelp.jobs.list(
+            agent_id=agent, status=status, phase=phase, priority=priority, limit=limit
+        ).items
     if as_json:
         return print_json(jobs)
     return print_table(
@@ -131,7 +129,9 @@ def cancel(job_id: JobId, as_json: AsJson = False) -> None:
 def logs(
     job_id: JobId,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
-    attempt: Annotated[int | None, typer.Option(min=1, help="Of this attempt; the newest if left out.")] = None,
+    attempt: Annotated[
+        int | None, typer.Option(min=1, help="Of this attempt; the newest if left out.")
+    ] = None,
     tail: Annotated[int, typer.Option(min=0, help="Start with so many of its last lines.")] = 200,
 ) -> None:
     """Print the log of a job."""
@@ -149,7 +149,7 @@ def events(job_id: JobId, limit: Limit = 200, as_json: AsJson = False) -> None:
         return print_json(history)
     return print_table(
         ("at", "event", "from", "to", "attempt", "by", "message"),
-        [(e.at, e.event, e.from_phase, e.to_phase, e.attempt, e.actor, e.message) for e in history],
+        [(e.at, e.event, e.from_state, e.to_state, e.attempt, e.actor, e.message) for e in history],
         empty="No events.",
     )
 
@@ -182,7 +182,7 @@ def _print(job: Job, as_json: bool) -> None:
         {
             "id": job.id,
             "name": job.name,
-            "agent": f"{job.agent_id} (version {job.version})",
+            "agent": job.agent_id,
             "status": job.status,
             "phase": job.phase,
             "why": why(job),
@@ -195,7 +195,7 @@ def _print(job: Job, as_json: bool) -> None:
             "config": job.training_config,
             "resources": job.resource_requirements,
             "seed": job.seed,
-            "attempt": f"{job.attempt} ({job.failures} failed, {job.losses} lost; retries: {job.max_retries})",
+            "attempt": f"{job.attempt} ({job.failures} of {job.max_retries + 1} failed, {job.losses} lost)",
             "submitted": job.submitted_at,
             "started": job.started_at,
             "finished": job.finished_at,

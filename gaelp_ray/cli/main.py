@@ -1,4 +1,4 @@
-"""The ``gaelp`` command. Its modules import little, so that it starts at once."""
+"""The ``gaelp`` command. Its modules import neither Ray nor SQLAlchemy, so that it starts at once."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 import typer
+from pydantic import ValidationError
 
 from gaelp_ray.cli import agents, jobs, local, tokens
 from gaelp_ray.cli.demo import demo
@@ -35,5 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(args=arguments, prog_name="gaelp")
     except GaelpError as error:
-        print_error(error.message)
-        sys.exit(1)
+        sentence = error.message
+    except ValidationError as error:
+        sentence = _wrong_setting(error)
+    print_error(sentence)
+    sys.exit(1)
+
+
+def _wrong_setting(error: ValidationError) -> str:
+    """The first of the settings that cannot be read."""
+    first = error.errors()[0]
+    name = "_".join(map(str, first["loc"])).upper()
+    return f"The setting GAELP_{name} is not valid: {first['msg']}."

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from itertools import islice
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from gaelp_ray.cli.options import AsJson, Limit
 from gaelp_ray.cli.output import cell, number, out, print_json, print_table
 from gaelp_ray.cli.session import connect
-
-if TYPE_CHECKING:
-    from gaelp_ray.client import GaelpClient, LiveMetrics, Metric
+from gaelp_ray.client import GaelpClient, LiveMetrics, Metric
 
 
 def metrics(
@@ -24,18 +22,16 @@ def metrics(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Show them live, until Ctrl-C.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the metrics of an agent."""
+    """Show the metrics of an agent, newest first."""
     with connect() as gaelp:
         if follow:
             return _follow(gaelp, agent_id, job, as_json)
         start = None if since is None else since.astimezone()
-        points = list(islice(gaelp.metrics.iterate(agent_id, job_id=job, since=start), limit))
+        points = gaelp.metrics.list(agent_id, job_id=job, since=start, limit=limit).items
     return print_json(points) if as_json else _print(points)
 
 
 def _follow(gaelp: GaelpClient, agent_id: int, job: int | None, as_json: bool) -> None:
-    from gaelp_ray.client import LiveMetrics  # noqa: PLC0415 - websockets is only paid for when used
-
     for message in gaelp.watch(agent_id):
         if isinstance(message, LiveMetrics) and job in (None, message.job_id):
             if as_json:
@@ -46,10 +42,10 @@ def _follow(gaelp: GaelpClient, agent_id: int, job: int | None, as_json: bool) -
 
 def _line(point: LiveMetrics) -> str:
     values = "  ".join(f"{name} {number(value)}" for name, value in point.metrics.items())
-    return f"{cell(point.at)}  job {point.job_id or '-'}  step {point.step if point.step is not None else '-'}  {values}"
+    return f"{cell(point.at)}  job {cell(point.job_id)}  step {cell(point.step)}  {values}"
 
 
-def _print(points: list[Metric]) -> None:
+def _print(points: Sequence[Metric]) -> None:
     names = sorted({name for point in points for name in point.metrics})
     print_table(
         ("at", "job", "step", "source", *names),

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Limit = Annotated[int, typer.Option(min=1, help="Show at most so many.")]
+Limit = Annotated[int, typer.Option(min=1, max=1000, help="Show at most so many.")]
 
 Cpu = Annotated[str | None, typer.Option(help="CPU cores, e.g. 2 or 500m.")]
 Memory = Annotated[str | None, typer.Option(help="Memory, e.g. 2Gi.")]
@@ -19,6 +19,10 @@ Entrypoint = Annotated[
     str | None, typer.Option(help="package.module:function, or a script such as 'python train.py'.")
 ]
 Image = Annotated[str | None, typer.Option("--image", help="Container image to run in.")]
+WorkingDir = Annotated[
+    str | None,
+    typer.Option("--working-dir", help="Folder or archive with the code, which every node can reach."),
+]
 Config = Annotated[
     list[str] | None, typer.Option("--config", metavar="KEY=VALUE", help="Configuration; repeatable.")
 ]

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gaelp_ray.client.wire import to_json
+from gaelp_ray.client import to_json
 
 out = Console()
 err = Console(stderr=True)

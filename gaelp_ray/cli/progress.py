@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from gaelp_ray.cli.output import err, number
-
-if TYPE_CHECKING:
-    from gaelp_ray.client import Job
+from gaelp_ray.client import Job
 
 #: Metrics shown of a job that reports no reward.
 _SHOWN = 3
@@ -21,7 +18,10 @@ def watch_job(views: Iterator[Job], note: Callable[[Job], str] | None = None) ->
     """Draw each view of a job as it comes and return the last; ``note`` is a short text beside the bar."""
     note = note or headline
     bar = Progress(
-        TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[facts]}"), console=err
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[facts]}"),
+        console=err,
     )
     with bar:
         task = bar.add_task("", total=1.0, facts="")
@@ -59,4 +59,8 @@ def eta(job: Job) -> str:
     if left is None or job.ended:
         return ""
     minutes, seconds = divmod(round(left), 60)
-    return f"ETA {minutes // 60}:{minutes % 60:02}:{seconds:02}" if minutes >= 60 else f"ETA {minutes}:{seconds:02}"
+    return (
+        f"ETA {minutes // 60}:{minutes % 60:02}:{seconds:02}"
+        if minutes >= 60
+        else f"ETA {minutes}:{seconds:02}"
+    )

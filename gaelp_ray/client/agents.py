@@ -7,7 +7,7 @@ from typing import Any
 
 from gaelp_ray.client.http import Http
 from gaelp_ray.client.models import Agent, AgentVersion, Page
-from gaelp_ray.client.pages import each, read_items, read_page
+from gaelp_ray.client.pages import WHOLE_PAGE, each, read_items, read_page
 from gaelp_ray.client.wire import read
 from gaelp_ray.domain.agents import AgentStatus, AgentType
 
@@ -26,6 +26,7 @@ class Agents:
         version: str = "1.0.0",
         description: str | None = None,
         docker_image: str | None = None,
+        working_dir: str | None = None,
         entrypoint: str | None = None,
         config: Mapping[str, Any] | None = None,
         requirements: Sequence[str] | None = None,
@@ -37,8 +38,9 @@ class Agents:
         """Register an agent; without an ``entrypoint`` it trains with the reference trainer.
 
         ``resource_requirements`` are Kubernetes quantities (``{"cpu": "500m"}``), ``requirements`` are pip
-        lines, ``secrets`` map an environment variable to the name of a secret, and ``budget_limit`` is in
-        currency units (None: no limit). Raises ``InvalidInput`` and ``Conflict`` for a name you use already.
+        lines, ``working_dir`` is a folder or archive with code that every node can reach, ``secrets`` map an
+        environment variable to the name of a secret, and ``budget_limit`` is in currency units (None: no
+        limit). Raises ``InvalidInput``, and ``Conflict`` for a name you use already.
         """
         body = {
             "name": name,
@@ -46,6 +48,7 @@ class Agents:
             "version": version,
             "description": description,
             "docker_image": docker_image,
+            "working_dir": working_dir,
             "entrypoint": entrypoint,
             "config": config,
             "requirements": requirements,
@@ -68,7 +71,7 @@ class Agents:
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page[Agent]:
-        """One page of your agents."""
+        """One page of your agents, newest first."""
         params = {"type": type, "status": status, "name": name, "limit": limit, "cursor": cursor}
         return read_page(Agent, self._http.get("/agents", **params))
 
@@ -79,8 +82,10 @@ class Agents:
         status: AgentStatus | str | None = None,
         name: str | None = None,
     ) -> Iterator[Agent]:
-        """All your agents, page by page."""
-        return each(lambda cursor: self.list(type=type, status=status, name=name, cursor=cursor))
+        """All your agents, newest first, page by page."""
+        return each(
+            lambda cursor: self.list(type=type, status=status, name=name, limit=WHOLE_PAGE, cursor=cursor)
+        )
 
     def update(
         self,
@@ -115,6 +120,7 @@ class Agents:
         version: str,
         *,
         docker_image: str | None = None,
+        working_dir: str | None = None,
         entrypoint: str | None = None,
         config: Mapping[str, Any] | None = None,
         requirements: Sequence[str] | None = None,
@@ -126,6 +132,7 @@ class Agents:
         body = {
             "version": version,
             "docker_image": docker_image,
+            "working_dir": working_dir,
             "entrypoint": entrypoint,
             "config": config,
             "requirements": requirements,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from types import TracebackType
 from typing import Self
 
 import httpx
 
 from gaelp_ray.client.agents import Agents
-from gaelp_ray.client.http import API, Http
+from gaelp_ray.client.http import Http
 from gaelp_ray.client.jobs import Jobs
 from gaelp_ray.client.live import listen
 from gaelp_ray.client.messages import LiveMessage
@@ -60,6 +61,11 @@ class GaelpClient:
         """Where the service is, without a slash at the end."""
         return self._http.url
 
+    @property
+    def token(self) -> str | None:
+        """The bearer token of every request; keep it to yourself."""
+        return self._http.token
+
     def status(self) -> ServiceStatus:
         """The whole service at a glance."""
         return read(ServiceStatus, self._http.get("/status"))
@@ -72,15 +78,15 @@ class GaelpClient:
         """Whether the service can do its work now."""
         return self._answers("/ready")
 
-    def watch(self, agent_id: int, *, patience: float = 60.0) -> Iterator[LiveMessage]:
+    def watch(self, agent_id: int, *, patience: float = 60.0) -> Generator[LiveMessage, None, None]:
         """Live messages of an agent, without end; a connection that is cut is opened again.
 
         Each connection starts with a ``Hello``; after a second one, messages may have been missed. Raises
         ``Unavailable`` after ``patience`` seconds without a connection, and ``Unauthenticated``,
         ``Forbidden`` or ``NotFound`` when refused.
         """
-        messages = listen(self._http.url, self._http.token, agent_id, tick_s=1.0, patience_s=patience)
-        return (message for message in messages if message is not None)
+        with closing(listen(self.url, self.token, agent_id, tick_s=1.0, patience_s=patience)) as messages:
+            yield from filter(None, messages)
 
     def close(self) -> None:
         self._http.close()
@@ -95,7 +101,7 @@ class GaelpClient:
 
     def _answers(self, path: str) -> bool:
         try:
-            self._http.request("GET", API + path)
+            self._http.request("GET", path)
         except Unavailable:
             return False
         return True

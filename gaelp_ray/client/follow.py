@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from time import monotonic, sleep
 
-from gaelp_ray.client.messages import LiveMessage, LiveMetrics, LiveState
+from gaelp_ray.client.messages import Hello, LiveMessage, LiveMetrics, LiveState
 from gaelp_ray.client.models import Job, Progress
 from gaelp_ray.domain.errors import GaelpError, Unavailable
 from gaelp_ray.domain.jobs import JobState, eta_seconds
@@ -33,7 +33,7 @@ def updates(job: Job, look: Callable[[], Job], messages: Iterator[LiveMessage | 
         mine = isinstance(message, LiveMetrics | LiveState) and message.job_id == job.id
         if mine and isinstance(message, LiveMetrics) and job.phase == JobState.RUNNING:
             job = advanced(job, message)
-        elif mine or monotonic() - looked >= POLL_S:
+        elif mine or isinstance(message, Hello) or monotonic() - looked >= POLL_S:
             job, looked = look(), monotonic()
         else:
             continue

@@ -12,7 +12,7 @@ from gaelp_ray.client.follow import PATIENCE_S, POLL_S, patiently, updates
 from gaelp_ray.client.http import Http
 from gaelp_ray.client.live import listen
 from gaelp_ray.client.models import Attempt, Checkpoint, Event, Job, Page
-from gaelp_ray.client.pages import each, read_items, read_page
+from gaelp_ray.client.pages import WHOLE_PAGE, each, read_items, read_page
 from gaelp_ray.client.wire import read
 from gaelp_ray.domain.jobs import PRIORITY_DEFAULT, JobState, JobStatus
 
@@ -73,7 +73,7 @@ class Jobs:
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page[Job]:
-        """One page of your jobs."""
+        """One page of your jobs, newest first."""
         params = {"agent_id": agent_id, "status": status, "phase": phase, "priority": priority}
         return read_page(Job, self._http.get("/jobs", **params, limit=limit, cursor=cursor))
 
@@ -85,15 +85,20 @@ class Jobs:
         phase: JobState | str | None = None,
         priority: int | None = None,
     ) -> Iterator[Job]:
-        """All your jobs, page by page."""
+        """All your jobs, newest first, page by page."""
         return each(
             lambda cursor: self.list(
-                agent_id=agent_id, status=status, phase=phase, priority=priority, cursor=cursor
+                agent_id=agent_id,
+                status=status,
+                phase=phase,
+                priority=priority,
+                limit=WHOLE_PAGE,
+                cursor=cursor,
             )
         )
 
     def cancel(self, job_id: int) -> Job:
-        """Tell it to stop, a running one after it has saved; ``IllegalTransition`` once it has ended."""
+        """Tell it to stop, a running one after it has saved; one that has ended stays as it is."""
         return read(Job, self._http.post(f"/jobs/{job_id}/cancel", {}))
 
     def attempts(self, job_id: int) -> tuple[Attempt, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from time import monotonic, sleep
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
@@ -11,23 +11,17 @@ from websockets.sync.client import ClientConnection, connect
 from gaelp_ray.client.backoff import pause_s
 from gaelp_ray.client.messages import LiveMessage, parse
 from gaelp_ray.client.problems import error_from, unreachable
-from gaelp_ray.domain.errors import Forbidden, GaelpError, NotFound, Unauthenticated
+from gaelp_ray.domain.errors import Unavailable
 
 _OPEN_TIMEOUT_S = 5.0
 _CLOSE_TIMEOUT_S = 1.0
-#: Answers and close codes that another try will not change.
+#: Answers that another try will not change.
 _REFUSED = (400, 401, 403, 404)
-_REFUSED_CODES: dict[int, type[GaelpError]] = {
-    1008: Forbidden,  # policy violation, https://www.rfc-editor.org/rfc/rfc6455#section-7.4.1
-    4401: Unauthenticated,
-    4403: Forbidden,
-    4404: NotFound,
-}
 
 
 def listen(
     url: str, token: str | None, agent_id: int, *, tick_s: float, patience_s: float
-) -> Iterator[LiveMessage | None]:
+) -> Generator[LiveMessage | None, None, None]:
     """Messages of the agent as they come, and None after each ``tick_s`` without one.
 
     ``url`` is the HTTP address of the service. A cut connection is opened again, with backoff; a
@@ -48,7 +42,7 @@ def listen(
                 for message in _receive(socket, tick_s):
                     failures, last_good = 0, monotonic()
                     yield message
-        except (ConnectionClosed, InvalidHandshake, OSError, EOFError) as error:
+        except (ConnectionClosed, InvalidHandshake, OSError, EOFError, Unavailable) as error:
             _raise_if_refused(error)
             if monotonic() - last_good > patience_s:
                 raise unreachable(address, error) from error
@@ -68,5 +62,3 @@ def _receive(socket: ClientConnection, tick_s: float) -> Iterator[LiveMessage | 
 def _raise_if_refused(error: Exception) -> None:
     if isinstance(error, InvalidStatus) and error.response.status_code in _REFUSED:
         raise error_from(error.response.status_code, error.response.body) from error
-    if isinstance(error, ConnectionClosed) and error.rcvd and error.rcvd.code in _REFUSED_CODES:
-        raise _REFUSED_CODES[error.rcvd.code](error.rcvd.reason or None) from error

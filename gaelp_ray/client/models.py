@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from gaelp_ray.client.wire import named
 from gaelp_ray.domain.jobs import JobStatus
 
 T = TypeVar("T")
@@ -39,6 +38,8 @@ class Agent:
     description: str = ""
     version: str = ""
     docker_image: str | None = None
+    #: Folder or archive with the code that its jobs run in.
+    working_dir: str | None = None
     entrypoint: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
     requirements: tuple[str, ...] = ()
@@ -59,9 +60,10 @@ class AgentVersion:
     """One immutable version of an agent."""
 
     version: str
-    id: int | None = None
     agent_id: int | None = None
     docker_image: str | None = None
+    #: Folder or archive with the code that its jobs run in.
+    working_dir: str | None = None
     entrypoint: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
     requirements: tuple[str, ...] = ()
@@ -102,7 +104,7 @@ class Job:
     status: str
     #: The finer state behind ``status``.
     phase: str
-    version: str = ""
+    version_id: int | None = None
     owner: str = ""
     #: 1 to 10; 10 goes first.
     priority: int = 5
@@ -110,6 +112,7 @@ class Job:
     entrypoint: str = ""
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     training_config: Mapping[str, Any] = field(default_factory=dict)
+    environment_vars: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
     timeout_seconds: float | None = None
     max_retries: int = 0
@@ -184,9 +187,9 @@ class Event:
 
     id: int
     event: str
-    to_phase: str = named("to")
+    to_state: str
     #: None for the submission.
-    from_phase: str | None = named("from", default=None)
+    from_state: str | None = None
     attempt: int | None = None
     #: A user's name or ``system``.
     actor: str = ""
@@ -202,6 +205,7 @@ class Metric:
     metrics: Mapping[str, float]
     at: datetime
     id: int | None = None
+    agent_id: int | None = None
     #: None for metrics from outside.
     job_id: int | None = None
     attempt: int | None = None

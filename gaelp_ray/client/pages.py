@@ -11,6 +11,9 @@ from gaelp_ray.client.wire import read
 
 T = TypeVar("T")
 
+#: The most items that the service puts on a page.
+WHOLE_PAGE = 1000
+
 
 @dataclass(frozen=True)
 class _Listing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gaelp_ray.domain.errors import (
@@ -34,12 +34,18 @@ _BY_STATUS: dict[int, type[GaelpError]] = {
 
 
 def error_from(status: int, body: bytes | bytearray | None) -> GaelpError:
-    """The domain error named by the body's ``code``, with its other facts as ``details``."""
+    """The error that an answer with this ``status`` means, told by its ``body`` if that can."""
     problem = _problem(body or b"")
-    if "code" not in problem:
-        return _BY_STATUS[status]() if status in _BY_STATUS else _unknown(status)
-    kind = _BY_CODE.get(str(problem["code"]), GaelpError)
-    error = kind(str(problem.get("detail") or problem.get("title") or _unknown(status)))
+    if "code" in problem:
+        return problem_error(problem)
+    kind = _BY_STATUS.get(status)
+    return kind() if kind else GaelpError(f"The service answered with HTTP {status} and did not say why.")
+
+
+def problem_error(problem: Mapping[str, Any]) -> GaelpError:
+    """The domain error named by the ``code`` of a problem, with its other facts as ``details``."""
+    kind = _BY_CODE.get(str(problem.get("code")), GaelpError)
+    error = kind(str(problem.get("detail") or problem.get("title") or kind().message))
     error.details = {name: value for name, value in problem.items() if name not in _STANDARD}
     return error
 
@@ -47,10 +53,6 @@ def error_from(status: int, body: bytes | bytearray | None) -> GaelpError:
 def unreachable(url: str, why: object) -> Unavailable:
     """Nothing answered at ``url``."""
     return Unavailable(f"No answer from {url} ({why}); is the service up? `gaelp up` starts one here.")
-
-
-def _unknown(status: int) -> GaelpError:
-    return GaelpError(f"The service answered with HTTP {status} and did not say why.")
 
 
 def _problem(body: bytes | bytearray) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -63,16 +64,15 @@ def change(
     by: Principal,
     now: datetime,
     status: AgentStatus | None = None,
-    **fields: Any,
+    fields: Mapping[str, Any] | None = None,
 ) -> Agent:
-    """Pause, resume, describe or limit an agent. ``fields`` are columns: description, budget_limit_micros."""
+    """Pause, resume, describe or limit an agent. ``fields``: description, budget_limit_micros."""
     _locked(tx, agent_id, by)
     if status is AgentStatus.ARCHIVED:
         raise IllegalTransition("An agent is archived by DELETE, not by a change of status.")
-    if status is not None:
-        fields["status"] = status
-    if fields:
-        agent_store.set_fields(tx, agent_id, fields, now=now)
+    values = dict(fields or {}) | ({"status": status} if status is not None else {})
+    if values:
+        agent_store.set_fields(tx, agent_id, values, now=now)
     return _existing(tx, agent_id, by)
 
 

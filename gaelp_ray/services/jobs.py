@@ -201,8 +201,8 @@ def _columns(new: NewJob, agent: Agent, by: Principal, defaults: JobDefaults) ->
     notices: list[str] = []
     if spec.docker_image and not defaults.runs_images:
         notices.append(
-            f"This cluster cannot run container images per job, so {spec.docker_image!r} is not used; the job "
-            f"runs in the cluster's own environment."
+            f"This cluster cannot run container images per job, so {spec.docker_image!r} is not used; the "
+            f"job runs in the cluster's own environment."
         )
     return {
         "agent_id": agent.id,

@@ -87,7 +87,7 @@ def deliver(
 def retire_silent(
     tx: Connection, *, cluster: str, silence: timedelta, policy: RetryPolicy, now: datetime
 ) -> int:
-    """Take over from launchers of other clusters that fell silent; returns the attempts that go on elsewhere."""
+    """Take over from launchers of other clusters that fell silent; returns how many attempts they had."""
     lost = 0
     for name in launcher_store.lock_foreign(tx, cluster, silent_since=now - silence):
         launcher_store.retire(tx, name)

@@ -281,10 +281,9 @@ class Supervisor:
             )
 
     def _tell(self, message: dict[str, Any]) -> None:
-        try:
+        # When it has just ended, its exit tells the rest.
+        with contextlib.suppress(OSError):
             self._channel.send(message)
-        except OSError:
-            pass  # it has just ended; its exit tells the rest
 
     def _flush(self) -> None:
         with self._lock:
@@ -335,10 +334,9 @@ def _resident(process: psutil.Process) -> int:
 
 def _limit_burst(pid: int, request_bytes: int) -> None:
     """A ceiling well above the request, for what grows faster than memory is sampled."""
-    try:
+    # Gone already, or a system without limits per process: sampling still holds.
+    with contextlib.suppress(psutil.Error, AttributeError, OSError):
         psutil.Process(pid).rlimit(psutil.RLIMIT_DATA, (2 * request_bytes + 1024**3,) * 2)
-    except (psutil.Error, AttributeError, OSError):
-        pass  # gone already, or a system without limits per process: sampling still holds
 
 
 def _kill_group(pid: int, how: signal.Signals) -> None:

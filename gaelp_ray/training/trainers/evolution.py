@@ -15,6 +15,7 @@ from gaelp_ray.domain.money import units_from_micros
 from gaelp_ray.training.environments import AD_AUCTION, seeds
 from gaelp_ray.training.environments.rollout import Episode, make, play_all
 from gaelp_ray.training.environments.settings import build
+from gaelp_ray.training.trainers.adam import Adam
 from gaelp_ray.training.trainers.hyperparameters import Hyperparameters
 from gaelp_ray.training.trainers.policy import POLICY_FILE, Policy
 from gaelp_ray.training.trainers.progress import Progress
@@ -25,11 +26,15 @@ if TYPE_CHECKING:
 Environment = gymnasium.Env[Any, Any]
 Array = NDArray[np.float64]
 
+#: Constant actions tried to start from, as shares of the range, and the episodes each is tried on.
+FIRST_SHARES = [tenth / 10 for tenth in range(1, 10)]
+FIRST_DAYS = 8
+
 
 def train(ctx: TrainingContext) -> dict[str, Any]:
     """Train a linear bidding policy; the entry point of a training job.
 
-    Each iteration tries mirrored perturbations of the policy on the same few days and moves its parameters
+    The run starts from the best constant action of a few days. Each iteration tries mirrored perturbations of the policy on the same few days and moves its parameters
     towards the better ones (Salimans et al., "Evolution Strategies as a Scalable Alternative to
     Reinforcement Learning", 2017: antithetic sampling and rank-shaped fitness; steps are those of `Adam`).
     It then plays the policy on fixed reference days and reports ``reward`` (their mean, in the
@@ -88,14 +93,25 @@ def train(ctx: TrainingContext) -> dict[str, Any]:
 
 
 def _start_or_resume(ctx: TrainingContext, environment: Environment) -> Progress:
-    untrained = Policy.untrained(environment)
     checkpoint = ctx.latest_checkpoint()
     if checkpoint is None:
-        return Progress.start(untrained, ctx.seed)
+        return _start(environment, ctx.seed)
     progress = Progress.load(checkpoint.path)
-    if progress.policy.weights.shape != untrained.weights.shape:
+    if progress.policy.weights.shape != Policy.constant(environment).weights.shape:
         raise ValueError(f"the checkpoint at step {checkpoint.step} is of a policy for another environment")
     return progress
+
+
+def _start(environment: Environment, seed: int) -> Progress:
+    """Begin from the best constant action.
+
+    From one that spends the budget before the day is over, hardly any small step helps, and a run may stall.
+    """
+    rng = np.random.default_rng(seed)
+    days = seeds.training(rng, FIRST_DAYS)
+    constants = [Policy.constant(environment, share) for share in FIRST_SHARES]
+    best = max(constants, key=lambda policy: _mean_reward(play_all(environment, policy, days)))
+    return Progress(best, Adam.fresh(best.parameters.size), rng)
 
 
 def _improve(progress: Progress, settings: Hyperparameters, environment: Environment) -> float:

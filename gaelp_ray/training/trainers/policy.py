@@ -45,8 +45,12 @@ class Policy:
             raise ValueError("a policy must hold finite numbers")
 
     @classmethod
-    def untrained(cls, environment: gymnasium.Env[Any, Any]) -> Policy:
-        """The policy of all-zero parameters, which always plays the middle of the range.
+    def constant(cls, environment: gymnasium.Env[Any, Any], share: float = 0.5) -> Policy:
+        """The policy that always plays the same action, ``share`` of the way from the least to the greatest.
+
+        Args:
+            environment: what is to be played.
+            share: in (0, 1).
 
         Raises:
             ValueError: the spaces of ``environment`` are not flat boxes, or its actions are not bounded.
@@ -60,7 +64,7 @@ class Policy:
             raise ValueError(f"a linear policy needs bounded actions, not {action}")
         return cls(
             weights=np.zeros((action.shape[0], seen.shape[0])),
-            bias=np.zeros(action.shape[0]),
+            bias=np.full(action.shape[0], np.arctanh(2 * share - 1)),
             low=action.low.astype(np.float64),
             high=action.high.astype(np.float64),
         )

@@ -34,11 +34,6 @@ class Progress:
     reward: float = float("nan")
     best_reward: float = float("-inf")
 
-    @classmethod
-    def start(cls, policy: Policy, seed: int) -> Progress:
-        """A run that begins with ``policy``."""
-        return cls(policy, Adam.fresh(policy.parameters.size), np.random.default_rng(seed))
-
     def save(self, directory: Path) -> None:
         """Write ``policy.npz`` and ``trainer.json`` into ``directory``, made if need be."""
         directory.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,270 @@
+"""Starts and stops the parts of the service on one machine."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from gaelp_ray.bootstrap import Runtime, signing_secret, write_private
+from gaelp_ray.cli import database, local, tokens
+from gaelp_ray.config import Settings
+from gaelp_ray.domain.errors import SetupError
+from gaelp_ray.services import launching
+from gaelp_ray.store import migrate as migrations
+
+#: Written when a Ray head was started here: its pids and address.
+_STATE = "ray.json"
+READY_S = 120.0
+
+Say = Callable[[str], None]
+
+
+def start(settings: Settings, *, address: str | None, say: Say) -> None:
+    """Database, schema, Ray, actors, API, in this order; each step is safe to repeat."""
+    if local.is_up(settings):
+        return
+    say("Checking ports")
+    check_ports(settings, joining=address is not None)
+    say("Starting PostgreSQL" if settings.database_url is None else "Connecting to PostgreSQL")
+    settings = with_database(settings)
+    migrate(settings)
+    secret = signing_secret(settings)
+    write_private(settings.data_dir / "token", tokens.make(settings, "admin", admin=True))
+    settings = settings.model_copy(update={"jwt_secret": secret_of(secret)})
+    if address is None:
+        say("Starting Ray")
+        address = start_ray(settings)
+    say("Deploying the API")
+    deploy(settings, address)
+    say("Waiting for the service to be ready")
+    wait_ready(settings)
+
+
+def stop(settings: Settings) -> None:
+    """Stop the local Ray head and the embedded database, in this order, by pid."""
+    stop_ray(settings)
+    if settings.database_url is None:
+        database.stop(settings.data_dir)
+
+
+def with_database(settings: Settings) -> Settings:
+    """The settings with a database that answers."""
+    if settings.database_url is None:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        settings = settings.model_copy(update={"database_url": database.start(settings.data_dir)})
+    return settings
+
+
+def migrate(settings: Settings) -> str:
+    """Apply missing migrations; raises ``SetupError`` when the database does not answer."""
+    store = Runtime(settings).store
+    try:
+        return migrations.upgrade(store.engine)
+    except Exception as error:
+        from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+
+        from gaelp_ray.store.engine import translate  # noqa: PLC0415
+
+        if isinstance(error, SQLAlchemyError):
+            raise SetupError(
+                f"The database does not answer ({_short(translate(error))}); check GAELP_DATABASE_URL."
+            ) from error
+        raise
+    finally:
+        store.close()
+
+
+def check_ports(settings: Settings, *, joining: bool) -> None:
+    """Raise ``SetupError`` for the first port that somebody else has."""
+    wanted = {"GAELP_PORT": settings.port}
+    if not joining and not ray_is_running(settings):
+        wanted |= {
+            "GAELP_RAY_PORT": settings.ray_port,
+            "GAELP_DASHBOARD_PORT": settings.dashboard_port,
+            "GAELP_METRICS_PORT": settings.metrics_port,
+        }
+    for name, port in wanted.items():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((settings.host, port))
+            except OSError:
+                raise SetupError(f"Port {port} is in use; stop what uses it or set {name}.") from None
+
+
+def start_ray(settings: Settings) -> str:
+    """Start a Ray head in the background, unless it runs already; returns its address."""
+    address = f"127.0.0.1:{settings.ray_port}"
+    if ray_is_running(settings):
+        return address
+    before = {p.pid for p in psutil.process_iter()}
+    command = [
+        str(Path(sys.executable).with_name("ray")),
+        "start",
+        "--head",
+        "--node-ip-address=127.0.0.1",
+        f"--port={settings.ray_port}",
+        f"--dashboard-port={settings.dashboard_port}",
+        f"--metrics-export-port={settings.metrics_port}",
+        f"--ray-client-server-port={settings.ray_client_port}",
+        "--disable-usage-stats",
+    ]
+    if settings.num_cpus is not None:
+        command.append(f"--num-cpus={settings.num_cpus:g}")
+    if settings.num_gpus is not None:
+        command.append(f"--num-gpus={settings.num_gpus:g}")
+    log = settings.data_dir / "ray.log"
+    with log.open("wb") as output:
+        started = subprocess.run(
+            command, env=ray_environment(settings), stdout=output, stderr=output, check=False
+        )
+    if started.returncode != 0:
+        raise SetupError(f"Ray did not start; its words are in {log}.")
+    pids = [p.pid for p in psutil.process_iter() if p.pid not in before and _is_ray(p)]
+    (settings.data_dir / _STATE).write_text(json.dumps({"pids": pids, "port": settings.ray_port}))
+    return address
+
+
+def ray_environment(settings: Settings) -> dict[str, str]:
+    """The environment of every process of the head. Holds no credential: jobs' workers inherit it."""
+    withheld = {"GAELP_DATABASE_URL", "GAELP_JWT_SECRET", "GAELP_TOKEN"}
+    kept = {k: v for k, v in os.environ.items() if k not in withheld}
+    offset = settings.port - 8000
+    # Ray's default is one folder for the machine, which two services would fight over. Short: it holds a socket.
+    proxy = Path(tempfile.gettempdir()) / f"gaelp-haproxy-{settings.port}"
+    return kept | {
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(proxy / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(proxy / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(proxy),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(proxy / "server-state"),
+        "RAY_SERVE_ENABLE_HA_PROXY": os.environ.get("RAY_SERVE_ENABLE_HA_PROXY", "1"),
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": os.environ.get("RAY_SERVE_THROUGHPUT_OPTIMIZED", "1"),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(9101 + offset),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(8404 + offset),
+        "RAY_GRAFANA_HOST": "",
+    }
+
+
+def deploy(settings: Settings, address: str) -> None:
+    """Create the actors and deploy the API on the Ray cluster at ``address``."""
+    import ray  # noqa: PLC0415 - slow to import
+    from ray import serve  # noqa: PLC0415
+    from ray.serve.config import HTTPOptions  # noqa: PLC0415
+
+    from gaelp_ray.actors import handles  # noqa: PLC0415
+    from gaelp_ray.actors.cluster import cluster_id  # noqa: PLC0415
+    from serve_app.main import build  # noqa: PLC0415
+
+    os.environ |= {k: v for k, v in ray_environment(settings).items() if k.startswith("RAY_SERVE_")}
+    ray.init(address=address, namespace=handles.NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        retire_others(settings, cluster_id())
+        handles.ensure(settings)
+        options = HTTPOptions(host=settings.host, port=settings.port)
+        serve.start(http_options=options, logging_config={"log_level": "ERROR"})
+        serve.run(build(settings), name="gaelp", route_prefix="/", logging_config={"log_level": "WARNING"})
+    finally:
+        ray.shutdown()
+
+
+def retire_others(settings: Settings, cluster: str) -> None:
+    """On a machine of its own, a new head is proof that the launchers of every earlier one are dead."""
+    runtime = Runtime(settings)
+    if _serves_this_machine_only(settings):
+        runtime.store.transact(
+            launching.retire_silent,
+            cluster=cluster,
+            silence=timedelta(0),
+            policy=runtime.retry_policy,
+            now=datetime.now(UTC),
+        )
+    runtime.store.close()
+
+
+def _serves_this_machine_only(settings: Settings) -> bool:
+    """Whether the database is the embedded one of this data folder."""
+    url = settings.database_url or ""
+    return str(settings.data_dir) in url
+
+
+def wait_ready(settings: Settings) -> None:
+    """Wait until the API says that it is ready."""
+    deadline = time.monotonic() + READY_S
+    while time.monotonic() < deadline:
+        with contextlib.suppress(httpx.HTTPError):
+            if httpx.get(f"{local.base_url(settings)}/ready", timeout=5).status_code == httpx.codes.OK:
+                return
+        time.sleep(0.1)
+    raise SetupError(f"The API was not ready after {READY_S:.0f} s; see {settings.data_dir / 'ray.log'}.")
+
+
+def ray_is_running(settings: Settings) -> bool:
+    """Whether the head that `gaelp up` started here still lives."""
+    return bool(_ray_processes(settings))
+
+
+def stop_ray(settings: Settings) -> None:
+    """End every process of the head that `gaelp up` started, and their descendants."""
+    processes = _ray_processes(settings)
+    everyone = {p for root in processes for p in (root, *_descendants(root))}
+    for process in everyone:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGTERM)
+    _gone, alive = psutil.wait_procs(everyone, timeout=5)
+    for process in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(alive, timeout=5)
+    (settings.data_dir / _STATE).unlink(missing_ok=True)
+
+
+def _ray_processes(settings: Settings) -> list[psutil.Process]:
+    try:
+        state: dict[str, Any] = json.loads((settings.data_dir / _STATE).read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return []
+    found = []
+    for pid in state["pids"]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            if _is_ray(process):
+                found.append(process)
+    return found
+
+
+def _descendants(process: psutil.Process) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.children(recursive=True)
+    return []
+
+
+def _is_ray(process: psutil.Process) -> bool:
+    """Whether a pid from an earlier day is still a process of Ray, and not a stranger with its number."""
+    with contextlib.suppress(psutil.Error):
+        return "/ray/" in " ".join(process.cmdline()) or process.name().startswith("ray")
+    return False
+
+
+def secret_of(text: str) -> Any:
+    from pydantic import SecretStr  # noqa: PLC0415
+
+    return SecretStr(text)
+
+
+def _short(error: Exception) -> str:
+    return str(error).splitlines()[0].rstrip(".")

@@ -1,0 +1,57 @@
+"""Who is asking: bearer tokens in the ``Authorization`` header, or as a WebSocket subprotocol."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+from fastapi import Depends, Request, WebSocket
+from fastapi.security import HTTPBearer
+
+from gaelp_ray.domain.access import Principal
+from gaelp_ray.domain.errors import Unauthenticated
+from gaelp_ray.services import tokens
+from serve_app.context import context
+
+#: Verified tokens are remembered until they expire: checking a signature costs more than reading an agent.
+_REMEMBERED = 10_000
+_verified: dict[str, tuple[Principal, float]] = {}
+
+#: A browser cannot set headers on a WebSocket; it offers these two subprotocols instead.
+SUBPROTOCOL = "gaelp"
+_BEARER_SUBPROTOCOL = "bearer."
+
+bearer_scheme = HTTPBearer(auto_error=False, description="A token from `gaelp token create`.")
+
+
+def authenticate(token: str) -> Principal:
+    """The bearer of a token; raises ``Unauthenticated``."""
+    known = _verified.get(token)
+    if known is not None and known[1] > time.time():
+        return known[0]
+    principal, expires = tokens.verify(context().runtime.jwt_secret, token)
+    if len(_verified) >= _REMEMBERED:
+        _verified.clear()
+    _verified[token] = (principal, expires)
+    return principal
+
+
+async def principal(request: Request) -> Principal:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthenticated("Send `Authorization: Bearer <token>`; make one with `gaelp token create`.")
+    return authenticate(token.strip())
+
+
+def websocket_token(socket: WebSocket) -> str:
+    """The token offered by a header or, from a browser, as the subprotocol ``bearer.<token>``."""
+    scheme, _, token = socket.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token:
+        return token.strip()
+    for offered in socket.scope.get("subprotocols", []):
+        if offered.startswith(_BEARER_SUBPROTOCOL):
+            return str(offered.removeprefix(_BEARER_SUBPROTOCOL))
+    raise Unauthenticated("Offer the subprotocols `gaelp` and `bearer.<token>`, or an Authorization header.")
+
+
+Caller = Annotated[Principal, Depends(principal)]

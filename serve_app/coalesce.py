@@ -1,0 +1,57 @@
+"""Reads that arrive together are answered by one query."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+MAX_BATCH = 500
+
+
+class Coalescer(Generic[K, V]):
+    """Loads values by key, all keys that wait in one call.
+
+    The first caller's query starts at once; keys that arrive while it runs form the next batch. Every query
+    starts after the call it answers, so a reader always sees its own writes. Nothing is cached.
+    """
+
+    def __init__(self, load: Callable[[Sequence[K]], Mapping[K, V]]) -> None:
+        self._load = load
+        self._waiting: dict[K, asyncio.Future[V | None]] = {}
+        self._running = False
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="coalesce")
+
+    async def get(self, key: K) -> V | None:
+        """The value; None when there is none."""
+        answer = self._waiting.get(key)
+        if answer is None:
+            answer = asyncio.get_running_loop().create_future()
+            self._waiting[key] = answer
+            if not self._running:
+                self._running = True
+                asyncio.create_task(self._drain())  # noqa: RUF006 - it keeps itself alive through `_thread`
+        # One caller that goes away must not cancel the answer of the others.
+        return await asyncio.shield(answer)
+
+    async def _drain(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while self._waiting:
+                keys = list(self._waiting)[:MAX_BATCH]
+                batch = {key: self._waiting.pop(key) for key in keys}
+                try:
+                    found = await loop.run_in_executor(self._thread, self._load, keys)
+                except Exception as error:
+                    for answer in batch.values():
+                        answer.set_exception(error)
+                        answer.exception()  # a caller that left does not make it "never retrieved"
+                else:
+                    for key, answer in batch.items():
+                        answer.set_result(found.get(key))
+        finally:
+            self._running = False

@@ -1,0 +1,95 @@
+"""Errors on the wire: ``application/problem+json`` (RFC 9457). The one place that knows a status code."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from gaelp_ray.domain import errors
+
+log = logging.getLogger("gaelp_ray.http")
+
+#: Most particular first.
+_STATUS: tuple[tuple[type[errors.GaelpError], int], ...] = (
+    (errors.Unauthenticated, 401),
+    (errors.BudgetExceeded, 402),
+    (errors.Forbidden, 403),
+    (errors.NotFound, 404),
+    (errors.Conflict, 409),
+    (errors.TooLarge, 413),
+    (errors.InvalidInput, 422),
+    (errors.QueueFull, 429),
+    (errors.Unavailable, 503),
+    (errors.SetupError, 503),
+)
+_TITLES = {
+    400: "Bad request",
+    401: "Unauthenticated",
+    402: "Over budget",
+    403: "Forbidden",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Conflict",
+    413: "Too large",
+    422: "Invalid input",
+    429: "Too many",
+    500: "Internal error",
+    503: "Unavailable",
+}
+_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "5"}, 503: {"Retry-After": "1"}}
+#: Facts named in an answer must never be large, or a mirror for what was sent.
+_MAX_ERRORS = 20
+
+
+def status_of(error: errors.GaelpError) -> int:
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+
+
+def problem(status: int, code: str, detail: str, **more: Any) -> Response:
+    body = {"type": "about:blank", "title": _TITLES.get(status, "Error"), "status": status, "code": code}
+    content = json.dumps(body | {"detail": detail} | more, default=str).encode()
+    return Response(content, status, _HEADERS.get(status), media_type="application/problem+json")
+
+
+def of_error(error: errors.GaelpError) -> Response:
+    return problem(status_of(error), error.code, error.message, **error.details)
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(errors.GaelpError, _domain)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _domain(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, errors.GaelpError)
+    return of_error(error)
+
+
+async def _validation(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    found = [
+        {"field": ".".join(str(part) for part in e["loc"][1:]) or str(e["loc"][0]), "problem": e["msg"]}
+        for e in error.errors()[:_MAX_ERRORS]
+    ]
+    first = found[0]
+    return problem(422, errors.InvalidInput.code, f"`{first['field']}`: {first['problem']}.", errors=found)
+
+
+async def _http(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+    detail = "There is nothing at this address." if error.status_code == 404 else str(error.detail)
+    return problem(error.status_code, code, detail)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    log.error("request failed", exc_info=error, extra={"action": "http_error", "path": request.url.path})
+    return problem(500, "internal", "Something went wrong on our side; it was logged.")

@@ -1,0 +1,68 @@
+"""One pass over each request before FastAPI sees it: size limit and lenient content types."""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gaelp_ray.domain.errors import TooLarge
+from serve_app.errors import of_error
+
+_WITH_BODY = {"POST", "PUT", "PATCH"}
+#: What `curl -d` says when nobody tells it otherwise.
+_LENIENT = (b"application/x-www-form-urlencoded", b"text/plain", b"application/octet-stream")
+
+
+class RequestGate:
+    """Refuses bodies over ``limit`` bytes, and reads bodies of no or a default content type as JSON."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] not in _WITH_BODY:
+            await self._app(scope, receive, send)
+            return
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        declared = next((value for name, value in headers if name == b"content-length"), b"0")
+        if not declared.isdigit() or int(declared) > self._limit:
+            await self._refuse(scope, receive, send)
+            return
+        scope["headers"] = _as_json(headers)
+        counted = _Counted(receive, self._limit)
+        try:
+            await self._app(scope, counted.receive, send)
+        except _Overflow:
+            await self._refuse(scope, receive, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        too_large = TooLarge(f"The body is larger than {self._limit} bytes; send less.", limit=self._limit)
+        await of_error(too_large)(scope, receive, send)
+
+
+class _Overflow(Exception):
+    pass
+
+
+class _Counted:
+    """Counts a body that did not declare its length."""
+
+    def __init__(self, receive: Receive, limit: int) -> None:
+        self._receive = receive
+        self._left = limit
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._left -= len(message.get("body", b""))
+        if self._left < 0:
+            raise _Overflow
+        return message
+
+
+def _as_json(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    for index, (name, value) in enumerate(headers):
+        if name == b"content-type":
+            if not value.startswith(_LENIENT):
+                return headers
+            return [*headers[:index], (name, b"application/json"), *headers[index + 1 :]]
+    return [*headers, (b"content-type", b"application/json")]

@@ -1,0 +1,108 @@
+"""/api/v1/jobs"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Response
+
+from gaelp_ray.domain.jobs import JobState, JobStatus
+from gaelp_ray.services import jobs as service
+from gaelp_ray.store.jobs import JobFilter
+from serve_app.auth import Caller
+from serve_app.context import context
+from serve_app.paging import Cursor, Limit, before, next_cursor
+from serve_app.respond import json_response
+from serve_app.routers.ids import Id
+from serve_app.schemas.jobs import (
+    AttemptList,
+    AttemptOut,
+    CheckpointList,
+    CheckpointOut,
+    EventList,
+    EventOut,
+    JobIn,
+    JobOut,
+    JobPage,
+)
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(min_length=1, max_length=200, description="Made by you; the same key is the same submission."),
+]
+
+
+@router.post("", status_code=201, response_model=JobOut)
+async def submit_job(body: JobIn, caller: Caller, idempotency_key: IdempotencyKey = None) -> Response:
+    """Queue a training job."""
+    now = datetime.now(UTC)
+    job = await context().transact(
+        service.submit,
+        body.new(),
+        by=caller,
+        now=now,
+        defaults=context().runtime.job_defaults,
+        key=idempotency_key,
+    )
+    context().hint_scheduler()
+    return json_response(JobOut.of(job, now), 201)
+
+
+@router.get("", response_model=JobPage)
+async def list_jobs(
+    caller: Caller,
+    agent_id: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
+    status: JobStatus | None = None,
+    phase: JobState | None = None,
+    priority: Annotated[int | None, Query(ge=1, le=10)] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """Your jobs, newest first; an admin sees everybody's."""
+    wanted = JobFilter(agent_id=agent_id, status=status, phase=phase, priority=priority)
+    found = await context().read(service.page, wanted, by=caller, before=before(cursor), limit=limit)
+    now = datetime.now(UTC)
+    following = next_cursor([job.id for job in found], limit)
+    items = [JobOut.of(job, now) for job in found]
+    return json_response(JobPage.model_construct(items=items, next_cursor=following))
+
+
+@router.get("/{job_id}", response_model=JobOut)
+async def get_job(job_id: Id, caller: Caller) -> Response:
+    job = service.visible(await context().jobs.get(job_id), job_id, caller)
+    return json_response(JobOut.of(job, datetime.now(UTC)))
+
+
+@router.post("/{job_id}/cancel", response_model=JobOut)
+async def cancel_job(job_id: Id, caller: Caller) -> Response:
+    """Cancel a job; one that has ended stays as it is."""
+    now = datetime.now(UTC)
+    cancelled = await context().transact(service.cancel, job_id, by=caller, now=now)
+    context().wake_launcher(cancelled.launcher)
+    return json_response(JobOut.of(cancelled.job, now))
+
+
+@router.get("/{job_id}/events", response_model=EventList)
+async def list_events(
+    job_id: Id, caller: Caller, after: Annotated[int, Query(ge=0, le=2**63 - 1)] = 0, limit: Limit = 200
+) -> Response:
+    """Its changes of state, oldest first."""
+    found = await context().read(service.events, job_id, by=caller, after=after, limit=limit)
+    return json_response(EventList.model_construct(items=[EventOut.of(e) for e in found]))
+
+
+@router.get("/{job_id}/attempts", response_model=AttemptList)
+async def list_attempts(job_id: Id, caller: Caller) -> Response:
+    """Its attempts, oldest first."""
+    found = await context().read(service.attempts, job_id, by=caller)
+    return json_response(AttemptList.model_construct(items=[AttemptOut.of(a) for a in found]))
+
+
+@router.get("/{job_id}/checkpoints", response_model=CheckpointList)
+async def list_checkpoints(job_id: Id, caller: Caller) -> Response:
+    """Its checkpoints that are kept, oldest first."""
+    found = await context().read(service.checkpoints, job_id, by=caller)
+    return json_response(CheckpointList.model_construct(items=[CheckpointOut.of(c) for c in found]))

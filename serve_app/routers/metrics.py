@@ -1,0 +1,55 @@
+"""/api/v1/agents/{id}/metrics"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from pydantic import AwareDatetime
+
+from gaelp_ray.services import metrics as service
+from serve_app.auth import Caller
+from serve_app.context import context
+from serve_app.live import metrics_message
+from serve_app.paging import Cursor, Limit, before, next_cursor
+from serve_app.respond import json_response
+from serve_app.routers.ids import Id
+from serve_app.schemas.metrics import MetricOut, MetricPage, MetricsIn
+
+router = APIRouter(prefix="/agents", tags=["metrics"])
+
+
+@router.get("/{agent_id}/metrics", response_model=MetricPage)
+async def list_metrics(
+    agent_id: Id,
+    caller: Caller,
+    job_id: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
+    since: AwareDatetime | None = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Response:
+    """Its metrics over time, newest first."""
+    found = await context().read(
+        service.page, agent_id, by=caller, job_id=job_id, since=since, before=before(cursor), limit=limit
+    )
+    following = next_cursor([point_id for point_id, _ in found], limit)
+    items = [MetricOut.of(point, point_id) for point_id, point in found]
+    return json_response(MetricPage.model_construct(items=items, next_cursor=following))
+
+
+@router.post("/{agent_id}/metrics", status_code=201, response_model=MetricOut)
+async def record_metrics(agent_id: Id, body: MetricsIn, caller: Caller) -> Response:
+    """Store values from an outside source, an ad platform's report say."""
+    point = await context().transact(
+        service.record_external,
+        agent_id,
+        body.metrics,
+        by=caller,
+        now=datetime.now(UTC),
+        step=body.step,
+        source=body.source,
+        at=body.at,
+    )
+    context().live.publish(agent_id, metrics_message(point))
+    return json_response(MetricOut.of(point), 201)

@@ -1,0 +1,118 @@
+"""/api/v1/status, /health, /ready and /metrics"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from fastapi import APIRouter, Response
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+from sqlalchemy import Connection, text
+
+from gaelp_ray import __version__
+from gaelp_ray.domain.errors import Unavailable
+from gaelp_ray.domain.resources import Resources
+from gaelp_ray.observability.metrics import AGENTS, JOBS
+from gaelp_ray.services import scheduling
+from gaelp_ray.services import status as service
+from gaelp_ray.services.status import Status
+from gaelp_ray.store.leases import Lease
+from serve_app.auth import Caller
+from serve_app.context import context
+from serve_app.respond import json_response
+from serve_app.schemas.status import (
+    AgentsOut,
+    ClusterOut,
+    HealthOut,
+    ReadyOut,
+    SchedulerOut,
+    StatusOut,
+)
+
+api_router = APIRouter(tags=["status"])
+root_router = APIRouter(tags=["status"])
+
+
+@api_router.get("/status", response_model=StatusOut)
+async def get_status(_caller: Caller) -> Response:
+    """The system at a glance: cluster, jobs, agents, scheduler."""
+    found = await context().read(service.status)
+    nodes = await context().nodes()
+    total = sum((node.total for node in nodes), Resources())
+    body = StatusOut(
+        version=__version__,
+        cluster=ClusterOut(
+            nodes=len(nodes),
+            total=_placed(total),
+            claimed=_placed(found.claimed),
+            free=_placed(total - found.claimed),
+        ),
+        jobs=found.jobs,
+        phases=found.phases,
+        agents=AgentsOut(total=sum(found.agents_by_type.values()), by_type=found.agents_by_type),
+        scheduler=_scheduler(found.leader),
+    )
+    return json_response(body)
+
+
+@root_router.get("/health", response_model=HealthOut)
+async def health() -> Response:
+    """Whether this replica lives; asks nobody else."""
+    return json_response(HealthOut(status="ok"))
+
+
+@root_router.get("/ready", response_model=ReadyOut)
+async def ready() -> Response:
+    """Whether the service can do its work: the database answers and a scheduler leads."""
+    try:
+        leader = await context().read(_ping)
+    except Unavailable:
+        return json_response(ReadyOut(status="not ready", database=False, scheduler=False), 503)
+    leading = _scheduler(leader).leading
+    body = ReadyOut(status="ready" if leading else "not ready", database=True, scheduler=leading)
+    return json_response(body, 200 if leading else 503)
+
+
+@root_router.get("/metrics", response_class=Response, include_in_schema=False)
+async def prometheus() -> Response:
+    """What the database knows, for Prometheus; what processes know is at Ray's own exporter."""
+    found = await context().read(service.status)
+    registry = CollectorRegistry()
+    registry.register(_Truths(found))
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+class _Truths(Collector):
+    def __init__(self, status: Status) -> None:
+        self._status = status
+
+    def collect(self) -> Iterable[Metric]:
+        jobs = GaugeMetricFamily(JOBS.name, JOBS.description, labels=["phase"])
+        for phase, count in self._status.phases.items():
+            jobs.add_metric([phase], count)
+        yield jobs
+        agents = GaugeMetricFamily(AGENTS.name, AGENTS.description, labels=["type"])
+        for kind, count in self._status.agents_by_type.items():
+            agents.add_metric([kind], count)
+        yield agents
+
+
+def _ping(connection: Connection) -> Lease | None:
+    connection.execute(text("SELECT 1"))
+    return scheduling.leader(connection)
+
+
+def _scheduler(lease: Lease | None) -> SchedulerOut:
+    if lease is None:
+        return SchedulerOut(leading=False, holder=None, epoch=None, expires_at=None)
+    leading = lease.expires_at > datetime.now(UTC)
+    return SchedulerOut(leading=leading, holder=lease.holder, epoch=lease.epoch, expires_at=lease.expires_at)
+
+
+def _placed(amount: Resources) -> dict[str, str]:
+    quantities = amount.to_quantities()
+    del quantities["storage"]
+    return quantities
