@@ -122,6 +122,7 @@ def start_ray(settings: Settings) -> str:
         f"--dashboard-port={settings.dashboard_port}",
         f"--metrics-export-port={settings.metrics_port}",
         f"--ray-client-server-port={settings.ray_client_port}",
+        f"--dashboard-agent-listen-port={free_port(52365)}",
         "--disable-usage-stats",
     ]
     if settings.num_cpus is not None:
@@ -140,12 +141,21 @@ def start_ray(settings: Settings) -> str:
     return address
 
 
+def free_port(preferred: int) -> int:
+    """``preferred``, or any free port when another service on this machine has it."""
+    for port in (preferred, 0):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return int(probe.getsockname()[1])
+    raise SetupError("This machine has no free port left.")
+
+
 def ray_environment(settings: Settings) -> dict[str, str]:
     """The environment of every process of the head. Holds no credential: jobs' workers inherit it."""
     withheld = {"GAELP_DATABASE_URL", "GAELP_JWT_SECRET", "GAELP_TOKEN"}
     kept = {k: v for k, v in os.environ.items() if k not in withheld}
-    offset = settings.port - 8000
-    # Ray's default is one folder for the machine, which two services would fight over. Short: it holds a socket.
+    # Ray's default is one folder for the machine, which two services would fight over.
     proxy = Path(tempfile.gettempdir()) / f"gaelp-haproxy-{settings.port}"
     return kept | {
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(proxy / "haproxy.cfg"),
@@ -154,8 +164,12 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(proxy / "server-state"),
         "RAY_SERVE_ENABLE_HA_PROXY": os.environ.get("RAY_SERVE_ENABLE_HA_PROXY", "1"),
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": os.environ.get("RAY_SERVE_THROUGHPUT_OPTIMIZED", "1"),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(9101 + offset),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(8404 + offset),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port(9101)),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port(8404)),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port(8500)),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port(9500)),
+        "AUTOSCALER_METRIC_PORT": str(free_port(44217)),
+        "DASHBOARD_METRIC_PORT": str(free_port(44227)),
         "RAY_GRAFANA_HOST": "",
     }
 

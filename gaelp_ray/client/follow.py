@@ -25,11 +25,10 @@ def updates(job: Job, look: Callable[[], Job], messages: Iterator[LiveMessage | 
     ``look`` fetches it. ``messages`` are of its agent, with None for a while without one; when they
     cannot be had the views come from looking alone.
     """
+    feed, looked = _unending(messages), monotonic()
     yield job
-    looked = monotonic()
-    for message in _unending(messages):
-        if job.ended:
-            return
+    while not job.ended:
+        message = next(feed)
         mine = isinstance(message, LiveMetrics | LiveState) and message.job_id == job.id
         if mine and isinstance(message, LiveMetrics) and job.phase == JobState.RUNNING:
             job = advanced(job, message)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import BigInteger, Connection, Text, bindparam, func, insert, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from gaelp_ray.domain.jobs import Job, JobState, JobStatus, states_of
 from gaelp_ray.store import rows
@@ -116,21 +117,25 @@ def set_progress(
     )
 
 
+_SET_WAITS = text(
+    """
+    UPDATE jobs SET wait_code = given.code, wait_message = given.message
+    FROM unnest(:ids, :codes, :messages) AS given (id, code, message)
+    WHERE jobs.id = given.id AND jobs.state = 'queued'
+    """
+).bindparams(
+    bindparam("ids", type_=ARRAY(BigInteger)),
+    bindparam("codes", type_=ARRAY(Text)),
+    bindparam("messages", type_=ARRAY(Text)),
+)
+
+
 def set_waits(tx: Connection, waits: Sequence[tuple[int, str, str]]) -> None:
     """Tell waiting jobs ``(id, code, message)`` why they wait."""
     if not waits:
         return
     ids, codes, messages = zip(*waits, strict=True)
-    given = (
-        func.unnest(list(ids), list(codes), list(messages))
-        .table_valued("id", "code", "message")
-        .alias("given")
-    )
-    tx.execute(
-        update(jobs)
-        .where(jobs.c.id == given.c.id, jobs.c.state == JobState.QUEUED)
-        .values(wait_code=given.c.code, wait_message=given.c.message)
-    )
+    tx.execute(_SET_WAITS, {"ids": list(ids), "codes": list(codes), "messages": list(messages)})
 
 
 def wake_due(tx: Connection, now: datetime) -> list[Job]:

@@ -19,7 +19,7 @@ from gaelp_ray.domain.agents import (
 )
 from gaelp_ray.domain.money import micros_from_units, units_from_micros
 from gaelp_ray.domain.resources import parse_resources
-from serve_app.schemas.common import In, Items, Json, Out
+from serve_app.schemas.common import In, Items, Json, Number, Out
 
 _SEED_AGENT: JsonDict = {
     "name": "campaign-optimizer-v2",
@@ -76,9 +76,7 @@ class AgentIn(VersionIn):
     name: str
     type: AgentType
     description: str = Field(default="", max_length=10_000)
-    budget_limit: int | float | None = Field(
-        default=None, strict=True, description="In currency units; absent means no limit."
-    )
+    budget_limit: Number | None = Field(default=None, description="In currency units; absent means no limit.")
 
     def new(self) -> NewAgent:
         return NewAgent(
@@ -95,7 +93,7 @@ class AgentPatch(In):
 
     status: AgentStatus | None = None
     description: str | None = Field(default=None, max_length=10_000)
-    budget_limit: int | float | None = Field(default=None, strict=True)
+    budget_limit: Number | None = None
 
     def fields(self) -> dict[str, Any]:
         given = self.model_fields_set
@@ -196,5 +194,5 @@ def _spec_fields(spec: VersionSpec) -> dict[str, Any]:
     }
 
 
-def _limit(units: int | float | None) -> int | None:
+def _limit(units: float | None) -> int | None:
     return None if units is None else micros_from_units(units, field="budget_limit")

@@ -47,6 +47,9 @@ def _check(value: Any, depth: int) -> None:
 #: Free-form JSON that PostgreSQL can hold.
 Json = Annotated[dict[str, Any], AfterValidator(_storable)]
 
+#: A number, never text or a boolean in disguise.
+Number = Annotated[float, Field(strict=True)]
+
 #: A whole number, never text or a boolean in disguise.
 WholeNumber = Annotated[int, Field(strict=True)]
 

@@ -21,7 +21,7 @@ from gaelp_ray.domain.jobs import (
     NewJob,
     eta_seconds,
 )
-from serve_app.schemas.common import In, Items, Json, Out, WholeNumber
+from serve_app.schemas.common import In, Items, Json, Number, Out, WholeNumber
 
 _SEED_JOB: JsonDict = {
     "agent_id": 1,
@@ -47,7 +47,7 @@ class JobIn(In):
     resource_requirements: dict[str, str | int | float] | None = None
     environment_vars: dict[str, str] = Field(default_factory=dict)
     seed: WholeNumber = Field(default=0, ge=0, le=2**63 - 1)
-    timeout_seconds: float | None = Field(default=None, gt=0, le=10**9, strict=True)
+    timeout_seconds: Number | None = Field(default=None, gt=0, le=10**9)
     max_retries: WholeNumber | None = Field(default=None, ge=0, le=1000)
 
     def new(self) -> NewJob:

@@ -34,12 +34,13 @@ FIRST_DAYS = 8
 def train(ctx: TrainingContext) -> dict[str, Any]:
     """Train a linear bidding policy; the entry point of a training job.
 
-    The run starts from the best constant action of a few days. Each iteration tries mirrored perturbations of the policy on the same few days and moves its parameters
-    towards the better ones (Salimans et al., "Evolution Strategies as a Scalable Alternative to
-    Reinforcement Learning", 2017: antithetic sampling and rank-shaped fitness; steps are those of `Adam`).
-    It then plays the policy on fixed reference days and reports ``reward`` (their mean, in the
-    environment's unit) and ``best_reward``, ``population_reward`` (mean over the policies tried) and
-    ``spend`` (currency units on the first reference day, which is also charged to ``ctx.budget``).
+    The run starts from the best constant action of a few days. Each iteration then tries mirrored
+    perturbations of the policy on the same few days and moves its parameters towards the better ones
+    (Salimans et al., "Evolution Strategies as a Scalable Alternative to Reinforcement Learning", 2017:
+    antithetic sampling and rank-shaped fitness; steps are those of `Adam`). It plays the policy on fixed
+    reference days and reports ``reward`` (their mean, in the environment's unit) and ``best_reward``,
+    ``population_reward`` (mean over the policies tried) and ``spend`` (currency units on the first reference
+    day, which is also charged to ``ctx.budget``).
 
     A run is a function of ``ctx.seed``, the configuration and the hyperparameters: stopped anywhere and
     resumed from its last checkpoint, it ends with the parameters it would have had.

@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 from fastapi.responses import StreamingResponse
 
-from gaelp_ray.client import GaelpClient, Hello, LiveMetrics
+from gaelp_ray.client import GaelpClient, Hello, LiveMetrics, LiveState
 from gaelp_ray.domain.errors import NotFound, Unauthenticated, Unavailable
 
 AT = "2026-01-02T00:00:00Z"
@@ -54,7 +54,10 @@ def serving(app: Any, port: int) -> Iterator[str]:
 
 
 class Replica:
-    """Sends numbered metrics; cuts every connection after ``per_connection`` of them, if that is not None."""
+    """Sends numbered metrics and cuts every connection after ``per_connection`` of them.
+
+    With None it sends one, tells that the job has ended, and waits for the client to leave.
+    """
 
     def __init__(self, per_connection: int | None = None, cut_with: int = 1012) -> None:
         self.sent = 0
@@ -74,6 +77,8 @@ class Replica:
             if per_connection is not None:
                 await ws.close(cut_with)
                 return
+            state = {"type": "state", "agent_id": agent_id, "job_id": 1, "event": "succeed"}
+            await ws.send_json(state | {"from": "running", "to": "succeeded", "status": "completed"})
             with suppress(WebSocketDisconnect):
                 await ws.receive_text()
 
@@ -103,9 +108,9 @@ def test_a_watch_goes_on_when_its_server_is_replaced() -> None:
     with GaelpClient(f"http://127.0.0.1:{port}") as client:
         messages = client.watch(7)
         with serving(Replica().app, port):
-            assert [type(next(messages)) for _ in range(2)] == [Hello, LiveMetrics]
+            assert [type(next(messages)) for _ in range(3)] == [Hello, LiveMetrics, LiveState]
         with serving(Replica().app, port):
-            assert [type(next(messages)) for _ in range(2)] == [Hello, LiveMetrics]
+            assert [type(next(messages)) for _ in range(3)] == [Hello, LiveMetrics, LiveState]
             messages.close()
 
 

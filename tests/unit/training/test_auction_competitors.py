@@ -35,7 +35,8 @@ def test_a_paced_competitor_bids_less_when_it_spends_ahead_of_traffic_and_more_w
     assert rivals.strengths(0) == pytest.approx([1.0, 1.0])
     rivals.pay([600_000, 0])
     ahead, behind = rivals.strengths(12)
-    assert PACE_LIMITS[0] <= ahead == pytest.approx(0.4 / TRAFFIC_LEFT[12]) < 1
+    assert ahead == pytest.approx(0.4 / TRAFFIC_LEFT[12])
+    assert PACE_LIMITS[0] <= ahead < 1
     assert 1 < behind <= PACE_LIMITS[1]
     assert rivals.strengths(PERIODS - 1)[1] == PACE_LIMITS[1]
 

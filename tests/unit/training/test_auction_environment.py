@@ -147,14 +147,20 @@ def test_a_longer_delay_moves_conversions_but_pays_each_exactly_once(seed: int, 
     ).all()
 
 
-def test_no_conversion_arrives_in_the_period_of_its_click_before_the_last() -> None:
-    env = AdAuctionEnv(conversion_rate=1.0, mean_delay_periods=1.0, daily_budget_micros=10**12)
+def test_a_conversion_arrives_a_period_after_its_click_but_within_the_day() -> None:
+    # With a mean delay of one period every delay is one period.
+    env = AdAuctionEnv(
+        conversion_rate=1.0, conversion_variation=0.0, mean_delay_periods=1.0, daily_budget_micros=10**12
+    )
     infos = day(env, seed=3, bid=1.0)
-    assert infos[0]["clicks"] > 0
-    assert infos[0]["conversions"] == 0
-    earlier_clicks = [0] + [info["clicks"] for info in infos[:-1]]
-    assert all(i["conversions"] <= c for i, c in zip(infos[:-1], earlier_clicks[:-1], strict=True))
-    assert infos[-1]["conversions"] > earlier_clicks[-1]
+    clicks = [info["clicks"] for info in infos]
+    arrived = [info["conversions"] for info in infos]
+    assert clicks[0] > 0
+    assert arrived[0] == 0
+    assert all(later <= earlier for later, earlier in zip(arrived[1:-1], clicks[:-2], strict=True))
+    # In the evening the conversion rate reaches one, its cap: every click converts.
+    assert arrived[20:22] == clicks[19:21]
+    assert arrived[-1] <= clicks[-2] + clicks[-1]
 
 
 def test_conversions_outstanding_at_the_end_of_the_day_are_settled_with_the_last_step() -> None:
@@ -168,6 +174,17 @@ def test_shoppers_follow_the_time_of_day() -> None:
     days = [day(env, seed, bid=1.0) for seed in range(5)]
     night, evening = (sum(infos[hour]["impressions"] for infos in days) for hour in (4, 20))
     assert evening > 3 * night
+
+
+def test_rivals_pay_for_their_clicks_and_leave_the_market_to_the_agent() -> None:
+    def evening_impressions(rival_budget: int) -> int:
+        rival = {"name": "one", "bid_micros": 2_000_000, "budget_micros": rival_budget, "spread": 0.0}
+        env = AdAuctionEnv(competitors=[rival], competition_variation=0.0, daily_budget_micros=10**12)
+        return total(day(env, seed=6, bid=0.25)[18:], "impressions")
+
+    # The rival outbids the agent's 1.00 all day, and pays the agent's bid for its clicks.
+    assert evening_impressions(10**12) == 0
+    assert evening_impressions(50_000_000) > 1_000
 
 
 def test_a_bid_outside_the_bounds_is_clipped() -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from gaelp_ray.training import evaluation
 from gaelp_ray.training.environments import AD_AUCTION, seeds
@@ -123,20 +122,12 @@ def test_the_seeds_trained_on_are_never_held_out() -> None:
         seeds.held_out(2**28 + 1)
 
 
-class Saver:
-    """Writes a policy that bids little, whatever it sees."""
-
-    @staticmethod
-    def into(folder: Path) -> None:
-        market = make(AD_AUCTION, TINY)
-        policy = Policy.untrained(market)
-        parameters: NDArray[np.float64] = policy.parameters
-        parameters[-1] = -0.6
-        policy.with_parameters(parameters).save(folder)
+def save_constant_policy(folder: Path) -> None:
+    Policy.constant(make(AD_AUCTION, TINY), share=0.2).save(folder)
 
 
 def test_an_evaluation_job_reports_and_returns_the_numbers(tmp_path: Path) -> None:
-    Saver.into(tmp_path)
+    save_constant_policy(tmp_path)
     config = {"checkpoint_dir": str(tmp_path), "seeds": 12, "environment_config": TINY}
     job = Job(tmp_path, config=config)
     results = evaluate_job(job)  # type: ignore[arg-type]
@@ -157,7 +148,7 @@ def test_an_evaluation_job_reports_and_returns_the_numbers(tmp_path: Path) -> No
 def test_an_evaluation_job_refuses_wrong_settings(
     tmp_path: Path, config: dict[str, Any], complaint: str
 ) -> None:
-    Saver.into(tmp_path)
+    save_constant_policy(tmp_path)
     if config:
         config = config | {"checkpoint_dir": str(tmp_path)}
     with pytest.raises(ValueError, match=complaint):

@@ -21,17 +21,18 @@ class Shell(gymnasium.Env[object, object]):
         self.action_space = actions
 
 
-def untrained() -> Policy:
+def constant(share: float = 0.5) -> Policy:
     seen = Box(-1, 1, (3,))
-    return Policy.untrained(Shell(seen, Box(np.float32([0, -2]), np.float32([4, 2]))))  # type: ignore[arg-type]
+    return Policy.constant(Shell(seen, Box(np.float32([0, -2]), np.float32([4, 2]))), share)  # type: ignore[arg-type]
 
 
 def random_policy() -> Policy:
-    return untrained().with_parameters(np.random.default_rng(0).standard_normal(8))
+    return constant().with_parameters(np.random.default_rng(0).standard_normal(8))
 
 
-def test_an_untrained_policy_plays_the_middle_of_the_range() -> None:
-    assert untrained().act(np.ones(3)).tolist() == [2.0, 0.0]
+@pytest.mark.parametrize(("share", "action"), [(0.5, [2.0, 0.0]), (0.25, [1.0, -1.0])])
+def test_a_constant_policy_plays_its_share_of_the_range(share: float, action: list[float]) -> None:
+    assert constant(share).act(np.ones(3)).tolist() == pytest.approx(action)
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=3))
@@ -44,7 +45,7 @@ def test_actions_never_leave_their_bounds(observation: list[float]) -> None:
 
 def test_parameters_go_in_as_they_come_out() -> None:
     parameters = np.arange(8.0)
-    policy = untrained().with_parameters(parameters)
+    policy = constant().with_parameters(parameters)
     assert policy.parameters.tolist() == parameters.tolist()
     assert policy.weights.tolist() == [[0, 1, 2], [3, 4, 5]]
     assert policy.bias.tolist() == [6, 7]
@@ -93,4 +94,4 @@ def test_spaces_a_linear_policy_cannot_serve_are_refused(
     observations: Space[object], actions: Space[object]
 ) -> None:
     with pytest.raises(ValueError, match="a linear policy needs"):
-        Policy.untrained(Shell(observations, actions))
+        Policy.constant(Shell(observations, actions))

@@ -1,0 +1,196 @@
+"""A whole service for tests: started once a session with `gaelp up`, on ports and in a folder of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import psutil
+import pytest
+
+R = TypeVar("R")
+
+GAELP = str(Path(sys.executable).with_name("gaelp"))
+TRAINERS = Path(__file__).parent / "trainers"
+
+#: Shorter than in production, so that tests of waiting do not wait.
+QUICK = {
+    "GAELP_RETRY_BASE_S": "0.2",
+    "GAELP_STOP_GRACE_S": "2",
+    "GAELP_NUM_CPUS": "8",
+    "GAELP_NUM_GPUS": "1",
+}
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def eventually(ask: Callable[[], R], *, within_s: float = 60.0, what: str = "") -> R:
+    """Ask until the answer is true, and return it."""
+    deadline = time.monotonic() + within_s
+    while True:
+        answer = ask()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within_s} s: {what or ask}; last answer: {answer!r}")
+        time.sleep(0.05)
+
+
+class Service:
+    """A running service and the ways to use and to hurt it."""
+
+    def __init__(self, home: Path, **settings: str) -> None:
+        self.home = home
+        port, ray_port, dashboard, metrics, client = free_ports(5)
+        self.port, self.metrics_port = port, metrics
+        ports = {
+            "GAELP_HOME": str(home),
+            "GAELP_PORT": str(port),
+            "GAELP_RAY_PORT": str(ray_port),
+            "GAELP_DASHBOARD_PORT": str(dashboard),
+            "GAELP_METRICS_PORT": str(metrics),
+            "GAELP_RAY_CLIENT_PORT": str(client),
+        }
+        self.environment = {**os.environ, **QUICK, **settings, **ports}
+        self.environment.pop("GAELP_TOKEN", None)
+        self._names = itertools.count(1)
+
+    def gaelp(self, *arguments: str, timeout: float = 240, **more: Any) -> subprocess.CompletedProcess[str]:
+        """Run the CLI as a user does."""
+        return subprocess.run(
+            [GAELP, *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            **more,
+        )
+
+    def up(self) -> None:
+        done = self.gaelp("up")
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def down(self) -> None:
+        done = self.gaelp("down")
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def admin_token(self) -> str:
+        return (self.home / "token").read_text().strip()
+
+    def token(self, user: str, *options: str) -> str:
+        return self.gaelp("token", "create", user, *options).stdout.strip()
+
+    def client(self, token: str | None = None) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {token or self.admin_token}"}
+        return httpx.Client(base_url=f"{self.url}/api/v1", headers=headers, timeout=30)
+
+    def agent(self, api: httpx.Client, **fields: Any) -> dict[str, Any]:
+        """A simulation agent whose jobs run the entry points of ``tests/trainers``."""
+        body = {
+            "name": f"agent-{os.getpid()}-{next(self._names)}-{time.time_ns()}",
+            "type": "simulation",
+            "entrypoint": "trainers:count",
+            "working_dir": str(TRAINERS),
+            "resource_requirements": {"cpu": "500m", "memory": "256Mi"},
+        }
+        answer = api.post("/agents", json=body | fields)
+        assert answer.status_code == 201, answer.text
+        agent: dict[str, Any] = answer.json()
+        return agent
+
+    def submit(self, api: httpx.Client, agent: dict[str, Any], **fields: Any) -> dict[str, Any]:
+        answer = api.post("/jobs", json={"agent_id": agent["id"], **fields})
+        assert answer.status_code == 201, answer.text
+        job: dict[str, Any] = answer.json()
+        return job
+
+    def job(self, api: httpx.Client, job: dict[str, Any]) -> dict[str, Any]:
+        """The job as it is now, patient with a service that is being hurt."""
+        with contextlib.suppress(httpx.HTTPError):
+            answer = api.get(f"/jobs/{job['id']}")
+            if answer.status_code == httpx.codes.OK:
+                found: dict[str, Any] = answer.json()
+                return found
+        return {"status": "unknown", "phase": "unknown", "progress": {"step": None}}
+
+    def wait(
+        self, api: httpx.Client, job: dict[str, Any], *status: str, within_s: float = 90.0
+    ) -> dict[str, Any]:
+        """Until the job has one of these statuses, by default an end."""
+        wanted = status or ("completed", "failed", "cancelled")
+
+        def there() -> dict[str, Any] | None:
+            now = self.job(api, job)
+            return now if now["status"] in wanted else None
+
+        found = eventually(there, within_s=within_s, what=f"job {job['id']} is {wanted}")
+        assert found is not None
+        return found
+
+    def wait_step(self, api: httpx.Client, job: dict[str, Any], step: int, within_s: float = 60.0) -> None:
+        eventually(
+            lambda: (self.job(api, job)["progress"]["step"] or 0) >= step,
+            within_s=within_s,
+            what=f"job {job['id']} reaches step {step}",
+        )
+
+    def processes(self, title: str) -> list[psutil.Process]:
+        """Processes of this service whose title begins so, e.g. ``ray::Launcher``."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                line = " ".join(process.cmdline())
+                mine = process.environ().get("GAELP_HOME") == str(self.home)
+                if line.startswith(title) and mine:
+                    found.append(process)
+        return found
+
+    def kill(self, title: str, *, every: bool = False) -> list[int]:
+        """kill -9 one process, or every one, of this title."""
+        victims = eventually(lambda: self.processes(title), within_s=30, what=f"a process {title}")
+        chosen = victims if every else victims[:1]
+        for victim in chosen:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                victim.send_signal(signal.SIGKILL)
+        psutil.wait_procs(chosen, timeout=10)
+        return [victim.pid for victim in chosen]
+
+
+@pytest.fixture(scope="session")
+def service() -> Iterator[Service]:
+    with tempfile.TemporaryDirectory(prefix="gaelp-test-") as home:
+        running = Service(Path(home))
+        try:
+            running.up()
+            yield running
+        finally:
+            running.down()
+
+
+@pytest.fixture
+def api(service: Service) -> Iterator[httpx.Client]:
+    with service.client() as client:
+        yield client

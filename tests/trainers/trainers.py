@@ -1,0 +1,99 @@
+"""Entry points that behave, and some that do not."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from gaelp_ray.training import TrainingContext
+
+
+def count(ctx: TrainingContext) -> dict[str, Any]:
+    """Counts to ``steps``, one every ``pause_s``, from where its checkpoint left off."""
+    steps = int(ctx.hyperparameters.get("steps", 5))
+    pause_s = float(ctx.hyperparameters.get("pause_s", 0.05))
+    saved = ctx.latest_checkpoint()
+    first = int((saved.path / "step").read_text()) if saved else 0
+    for step in range(first + 1, steps + 1):
+        if ctx.should_stop():
+            break
+        time.sleep(pause_s)
+        folder = ctx.scratch() / "checkpoint"
+        folder.mkdir(exist_ok=True)
+        (folder / "step").write_text(str(step))
+        ctx.report({"reward": float(step)}, step=step, total_steps=steps, checkpoint=folder)
+        print(f"step {step}", flush=True)
+    return {"counted_to": steps, "resumed_from": first, "attempt": ctx.attempt}
+
+
+def chatter(ctx: TrainingContext) -> dict[str, Any]:
+    """Reports at ``hz`` for ``seconds``, without checkpoints; each report carries the time it was made."""
+    hz, seconds = float(ctx.hyperparameters["hz"]), float(ctx.hyperparameters["seconds"])
+    started, step = time.monotonic(), 0
+    while time.monotonic() - started < seconds and not ctx.should_stop():
+        step += 1
+        ctx.report({"reported_at": time.time()}, step=step)
+        time.sleep(max(0.0, started + step / hz - time.monotonic()))
+    return {"reports": step}
+
+
+def nothing(_ctx: TrainingContext) -> None:
+    """Ends at once."""
+
+
+def sleep(ctx: TrainingContext) -> None:
+    """Ignores every request to stop."""
+    time.sleep(float(ctx.hyperparameters.get("seconds", 600)))
+
+
+def wait(ctx: TrainingContext) -> None:
+    """Waits until it is told to stop."""
+    while not ctx.should_stop():
+        time.sleep(0.05)
+
+
+def fail(ctx: TrainingContext) -> None:
+    raise ValueError(f"attempt {ctx.attempt} went wrong")
+
+
+def fail_once(ctx: TrainingContext) -> dict[str, Any]:
+    if ctx.attempt == 1:
+        raise ValueError("the first attempt goes wrong")
+    return {"attempt": ctx.attempt}
+
+
+def leave(ctx: TrainingContext) -> None:
+    sys.exit(int(ctx.hyperparameters.get("code", 3)))
+
+
+def vanish(_ctx: TrainingContext) -> None:
+    os._exit(7)
+
+
+def gorge(_ctx: TrainingContext) -> None:
+    """Takes memory until somebody stops it."""
+    kept = []
+    while True:
+        kept.append(bytearray(os.urandom(1024)) * 20_000)
+        time.sleep(0.05)
+
+
+def spend(ctx: TrainingContext) -> dict[str, Any]:
+    """Spends one unit of currency a step."""
+    for step in range(1, int(ctx.hyperparameters["steps"]) + 1):
+        total = ctx.budget.spend(1_000_000, key=f"step-{step}")
+        ctx.report({"spent": total / 1_000_000}, step=step)
+    return {"total_micros": total}
+
+
+def show_environment(ctx: TrainingContext) -> dict[str, Any]:
+    print("the secret is", os.environ.get("API_KEY"))
+    return {"names": sorted(os.environ), "greeting": os.environ.get("GREETING"), "config": dict(ctx.config)}
+
+
+def read_input(ctx: TrainingContext) -> dict[str, Any]:
+    """Shows what another job's checkpoint holds."""
+    return {"step": (Path(ctx.config["checkpoint_dir"]) / "step").read_text()}
