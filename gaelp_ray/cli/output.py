@@ -38,7 +38,10 @@ def print_json(value: Any, *, indent: int | None = 2) -> None:
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str) -> None:
     """One row a line, or the sentence ``empty``."""
-    table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        # Folded, not cut: half an entry point helps nobody.
+        table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*map(cell, row))
     out.print(table if table.row_count else Text(empty))
@@ -48,7 +51,7 @@ def print_record(facts: Mapping[str, Any]) -> None:
     """One fact a line; those that are None or empty are left out."""
     table = Table.grid(padding=(0, 2))
     for name, value in facts.items():
-        if value not in (None, "", {}, []):
+        if value not in (None, "", {}, ()):
             table.add_row(Text(name, style="bold"), cell(value))
     out.print(table)
 
