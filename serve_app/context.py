@@ -16,6 +16,7 @@ from gaelp_ray.bootstrap import Runtime
 from gaelp_ray.config import Settings
 from gaelp_ray.domain.agents import Agent
 from gaelp_ray.domain.jobs import Job
+from gaelp_ray.domain.metrics import MetricPoint
 from gaelp_ray.domain.scheduling import Node
 from gaelp_ray.store import agents as agent_store
 from gaelp_ray.store import jobs as job_store
@@ -70,6 +71,10 @@ class ApiContext:
         launcher: Any = self.actors.launchers.get(name) if name else None
         if launcher is not None:
             launcher.wake.remote()
+
+    def show_live(self, point: MetricPoint) -> None:
+        """Show a stored point to the watchers of every replica."""
+        self.actors.hubs[point.agent_id % len(self.actors.hubs)].show.remote([point])
 
     async def nodes(self) -> tuple[Node, ...]:
         """Live nodes, at most a second old."""

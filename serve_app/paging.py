@@ -14,7 +14,7 @@ Cursor = Annotated[str | None, Query(max_length=40, description="`next_cursor` o
 
 def before(cursor: str | None) -> int | None:
     """The id below which the page begins."""
-    if cursor is None:
+    if not cursor:
         return None
     if not cursor.isdigit() or int(cursor) >= 2**63:
         raise InvalidInput("`cursor` must be the `next_cursor` of the page before.")

@@ -40,12 +40,16 @@ class MetricsHub:
         """Publish points at once; answers when they are stored."""
         stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((points, stored))
+        await self.show(points)
+        await stored
+
+    async def show(self, points: list[MetricPoint]) -> None:
+        """Publish points that the database has already."""
         async with self._arrived:
             for point in points:
                 self._sequence += 1
                 self._live.append((self._sequence, point))
             self._arrived.notify_all()
-        await stored
 
     async def listen(self, after: int, wait_s: float) -> tuple[int, list[MetricPoint]]:
         """Points after a sequence number, and the new number; waits for the first at most ``wait_s``.

@@ -29,6 +29,7 @@ from gaelp_ray.domain.attempts import Directive, LaunchOrder, Outcome
 from gaelp_ray.domain.checkpoints import Retention
 from gaelp_ray.domain.errors import SetupError
 from gaelp_ray.domain.jobs import EndCause
+from gaelp_ray.domain.metrics import MetricPoint
 from gaelp_ray.observability.metrics import ATTEMPTS_ENDED, LIVE_ATTEMPTS, SILENT_ATTEMPTS
 from gaelp_ray.services import attempts as attempt_service
 from gaelp_ray.services import budgets as budget_service
@@ -175,7 +176,13 @@ class Launcher:
         return owned.directive
 
     async def save_checkpoint(
-        self, attempt_id: int, token: str, step: int, saved: Saved, metrics: dict[str, float]
+        self,
+        attempt_id: int,
+        token: str,
+        step: int,
+        saved: Saved,
+        metrics: dict[str, float],
+        points: list[MetricPoint],
     ) -> list[str]:
         let_go = await self._remember(
             attempt_service.save_checkpoint,
@@ -186,6 +193,7 @@ class Launcher:
             digest=saved.digest,
             size_bytes=saved.size_bytes,
             metrics=metrics,
+            points=points,
             keep=Retention(),
             now=utc_now(),
         )

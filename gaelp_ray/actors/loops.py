@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TypeVar
 
 from gaelp_ray.domain.errors import Unavailable
-import contextlib
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")

@@ -162,10 +162,10 @@ def watch(job_id: JobId, as_json: AsJson = False) -> None:
 
 
 def why(job: Job) -> str:
-    """Why it waits or how it ended; empty while there is nothing to say."""
+    """Why it waits, or why it did not complete; empty while there is nothing to say."""
     if job.waiting is not None:
         return f"{job.waiting.code}: {job.waiting.message}".removesuffix(": ")
-    return job.message or job.cause or ""
+    return "" if job.succeeded else job.message or job.cause or ""
 
 
 def _watch(gaelp: GaelpClient, job_id: int, as_json: bool) -> None:

@@ -15,6 +15,8 @@ from gaelp_ray.domain.errors import Unavailable
 
 _OPEN_TIMEOUT_S = 5.0
 _CLOSE_TIMEOUT_S = 1.0
+#: A greeting holds whole jobs, each with whatever its owner configured.
+_MAX_MESSAGE_BYTES = 64 * 1024**2
 #: Answers that another try will not change.
 _REFUSED = (400, 401, 403, 404)
 
@@ -38,6 +40,7 @@ def listen(
                 additional_headers=headers,
                 open_timeout=_OPEN_TIMEOUT_S,
                 close_timeout=_CLOSE_TIMEOUT_S,
+                max_size=_MAX_MESSAGE_BYTES,
             ) as socket:
                 for message in _receive(socket, tick_s):
                     failures, last_good = 0, monotonic()

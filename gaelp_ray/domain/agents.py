@@ -15,14 +15,14 @@ from gaelp_ray.domain.resources import DEFAULT_REQUEST, Resources
 #: What an agent trains with that names nothing: the reference trainer on the ad auction.
 DEFAULT_ENTRYPOINT = "gaelp_ray.training.trainers.evolution:train"
 
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,127}$")
-_ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")
-_SECRET_NAME = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")
-_MODULE_ENTRYPOINT = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")
-_SCRIPT_ENTRYPOINT = re.compile(r"^(python3? +)?[\w./-]+\.py( .*)?$")
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,127}\Z")
+_ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,127}\Z")
+_SECRET_NAME = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\Z")
+_MODULE_ENTRYPOINT = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*\Z")
+_SCRIPT_ENTRYPOINT = re.compile(r"^(python3? +)?[\w./-]+\.py( .*)?\Z")
 # https://github.com/distribution/reference: lower-case path components, optional host, tag and digest.
-_IMAGE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9.:_/-]{0,254}(@sha256:[a-f0-9]{64})?$")
-_WORKING_DIR = re.compile(r"^(/|(s3|gs|https|gcs|azure|abfss)://)[\w ./:@+=,~-]{1,1000}$")
+_IMAGE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9.:_/-]{0,254}(@sha256:[a-f0-9]{64})?\Z")
+_WORKING_DIR = re.compile(r"^(/|(s3|gs|https|gcs|azure|abfss)://)[\w ./:@+=,~-]{1,1000}\Z")
 #: Names the service sets itself in a training process.
 _RESERVED_ENV = ("GAELP_", "RAY_", "LD_", "PYTHON")
 

@@ -34,7 +34,7 @@ class Retention:
 def expendable(checkpoints: Iterable[CheckpointRecord], keep: Retention) -> list[CheckpointRecord]:
     """The checkpoints of one job that retention lets go, oldest first."""
     ordered = sorted(checkpoints, key=lambda c: (c.step, c.id))
-    kept = {c.id for c in ordered[-keep.latest :]}
+    kept = {c.id for c in ordered[-keep.latest :]} if keep.latest else set()
     scored = [c for c in ordered if keep.metric in c.metrics]
     scored.sort(key=lambda c: (c.metrics[keep.metric], c.id))
     kept |= {c.id for c in scored[-keep.best :]} if keep.best else set()

@@ -12,7 +12,7 @@ from gaelp_ray.domain.errors import InvalidInput
 
 #: A point with more values than this is refused: it is a bug, not a metric.
 MAX_VALUES = 200
-_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_./:-]{0,99}$")
+_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_./:-]{0,99}\Z")
 
 
 @dataclass(frozen=True)

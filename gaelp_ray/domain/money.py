@@ -16,6 +16,7 @@ Micros = NewType("Micros", int)
 MICROS_PER_UNIT = 1_000_000
 #: The most a single amount may be: 9.2 trillion units, what a signed 64-bit column can hold.
 MAX_MICROS = 2**63 - 1
+_MICRO = Decimal(1) / MICROS_PER_UNIT
 
 
 def micros_from_units(amount: int | float | str | Decimal, *, field: str = "amount") -> Micros:
@@ -35,10 +36,10 @@ def micros_from_units(amount: int | float | str | Decimal, *, field: str = "amou
         raise InvalidInput(f"`{field}` must not be negative; got {amount}.")
     if value > MAX_MICROS // MICROS_PER_UNIT:
         raise InvalidInput(f"`{field}` is too large; the most is {MAX_MICROS // MICROS_PER_UNIT}.")
-    micros = value * MICROS_PER_UNIT
-    if micros != micros.to_integral_value():
+    # The remainder is exact, where a product would be rounded to 28 digits first.
+    if value % _MICRO:
         raise InvalidInput(f"`{field}` may have at most six decimals; got {amount}.")
-    return Micros(int(micros))
+    return Micros(int(value * MICROS_PER_UNIT))
 
 
 def units_from_micros(amount: int) -> float:

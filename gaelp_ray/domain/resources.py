@@ -95,8 +95,8 @@ _MILLI = {"cpu", "gpu"}
 def parse_resources(given: Mapping[str, Any], *, default: Resources = DEFAULT_REQUEST) -> Resources:
     """Read ``{"cpu": "4", "memory": "8Gi", "gpu": "1"}``; names left out come from ``default``.
 
-    Raises ``InvalidInput`` for unknown names, bad quantities, no CPU, and GPU requests that are neither
-    whole nor a share below one (one task cannot hold 1.5 GPUs).
+    Raises ``InvalidInput`` for unknown names, bad quantities, no CPU or memory, and GPU requests that are
+    neither whole nor a share below one (one task cannot hold 1.5 GPUs).
     """
     unknown = sorted(set(given) - set(_FIELDS))
     if unknown:
@@ -108,6 +108,8 @@ def parse_resources(given: Mapping[str, Any], *, default: Resources = DEFAULT_RE
     request = Resources(**values)
     if request.cpu_milli <= 0:
         raise InvalidInput("`resource_requirements.cpu` must be above 0; a job needs some CPU, e.g. '500m'.")
+    if request.memory_bytes <= 0:
+        raise InvalidInput("`resource_requirements.memory` must be above 0; a job needs some, e.g. '512Mi'.")
     if request.gpu_milli > 1000 and request.gpu_milli % 1000:
         raise InvalidInput("`resource_requirements.gpu` must be whole, or a share below 1 such as '500m'.")
     return request

@@ -13,12 +13,14 @@ from sqlalchemy import Connection
 from gaelp_ray.domain.attempts import Outcome
 from gaelp_ray.domain.checkpoints import CheckpointRecord, Retention, expendable
 from gaelp_ray.domain.jobs import EndCause, Job, JobEvent, JobState
+from gaelp_ray.domain.metrics import MetricPoint
 from gaelp_ray.domain.retries import INFRASTRUCTURE, RETRYABLE, RetryPolicy, judge
 from gaelp_ray.services.transitions import move
 from gaelp_ray.store import attempts as attempt_store
 from gaelp_ray.store import checkpoints as checkpoint_store
 from gaelp_ray.store import jobs as job_store
 from gaelp_ray.store import logs as log_store
+from gaelp_ray.store import metrics as metric_store
 from gaelp_ray.store import outbox
 
 
@@ -123,11 +125,13 @@ def save_checkpoint(
     digest: str,
     size_bytes: int,
     metrics: Mapping[str, float],
+    points: Sequence[MetricPoint],
     keep: Retention,
     now: datetime,
 ) -> list[CheckpointRecord] | None:
-    """Record a checkpoint whose files are complete; returns those that retention lets go.
+    """Record a checkpoint whose files are complete, and the metric points up to it.
 
+    Returns the checkpoints that retention lets go.
     None: the attempt has ended, so its checkpoint does not count.
     """
     attempt = attempt_store.lock_live(tx, attempt_id, token)
@@ -144,6 +148,7 @@ def save_checkpoint(
         metrics=metrics,
         now=now,
     )
+    metric_store.add(tx, points)
     let_go = expendable(checkpoint_store.of_job(tx, attempt.job_id), keep)
     checkpoint_store.mark_deleted(tx, [c.id for c in let_go], now=now)
     return let_go

@@ -17,8 +17,10 @@ class Link(Protocol):
 
     def beat(self) -> Directive: ...
 
-    def save_checkpoint(self, step: int, saved: Saved, metrics: dict[str, float]) -> Sequence[str]:
-        """Record a checkpoint; returns the URIs of those to delete."""
+    def save_checkpoint(
+        self, step: int, saved: Saved, metrics: dict[str, float], points: list[MetricPoint]
+    ) -> Sequence[str]:
+        """Record a checkpoint, and with it the points that led there; returns the URIs of those to delete."""
 
     def spend(self, amount_micros: int, key: str) -> int: ...
 
@@ -53,8 +55,12 @@ class ActorLink:
         directive: Directive = self._ask("beat")
         return directive
 
-    def save_checkpoint(self, step: int, saved: Saved, metrics: dict[str, float]) -> Sequence[str]:
-        uris: Sequence[str] = self._ask("save_checkpoint", step, saved, metrics)
+    def save_checkpoint(
+        self, step: int, saved: Saved, metrics: dict[str, float], points: list[MetricPoint]
+    ) -> Sequence[str]:
+        # A next attempt goes on after this step and never repeats these points: they must not be lost.
+        on_their_way = [point for _, batch in list(self._unstored) for point in batch]
+        uris: Sequence[str] = self._ask("save_checkpoint", step, saved, metrics, on_their_way + points)
         return uris
 
     def spend(self, amount_micros: int, key: str) -> int:

@@ -253,7 +253,9 @@ class Supervisor:
         uri = f"{self._place.storage_uri.rstrip('/')}/checkpoints/{folder}"
         try:
             saved = checkpoints.save(path, uri)
-            for expendable in self._link.save_checkpoint(step, saved, metrics):
+            with self._lock:
+                points = list(self._points)
+            for expendable in self._link.save_checkpoint(step, saved, metrics, points):
                 checkpoints.delete(expendable)
         except OSError as error:
             return {"kind": "answer", "error": f"The checkpoint could not be stored: {error}"}

@@ -11,7 +11,6 @@ from pydantic import AwareDatetime
 from gaelp_ray.services import metrics as service
 from serve_app.auth import Caller
 from serve_app.context import context
-from serve_app.live import metrics_message
 from serve_app.paging import Cursor, Limit, before, next_cursor
 from serve_app.respond import json_response
 from serve_app.routers.ids import Id
@@ -51,5 +50,5 @@ async def record_metrics(agent_id: Id, body: MetricsIn, caller: Caller) -> Respo
         source=body.source,
         at=body.at,
     )
-    context().live.publish(agent_id, metrics_message(point))
+    context().show_live(point)
     return json_response(MetricOut.of(point), 201)

@@ -114,6 +114,23 @@ def test_a_watch_goes_on_when_its_server_is_replaced() -> None:
             messages.close()
 
 
+def test_a_greeting_with_large_jobs_is_read() -> None:
+    app = FastAPI()
+
+    @app.websocket("/ws/{agent_id}")
+    async def live(ws: WebSocket, agent_id: int) -> None:
+        await ws.accept()
+        large = JOB | {"training_config": {"table": "x" * 2_000_000}}
+        await ws.send_json({"type": "hello", "agent_id": agent_id, "jobs": [large]})
+        await ws.close()
+
+    with serving(app, free_port()) as url, GaelpClient(url) as client, closing(client.watch(7)) as messages:
+        hello = next(messages)
+
+    assert isinstance(hello, Hello)
+    assert [job.id for job in hello.jobs] == [1]
+
+
 def test_a_service_that_stays_away_ends_the_watch() -> None:
     with (
         GaelpClient(f"http://127.0.0.1:{free_port()}") as client,
