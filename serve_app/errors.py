@@ -85,7 +85,9 @@ async def _validation(_request: Request, error: Exception) -> Response:
 
 async def _http(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+    code = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}.get(
+        error.status_code, "http_error"
+    )
     detail = "There is nothing at this address." if error.status_code == 404 else str(error.detail)
     return problem(error.status_code, code, detail)
 

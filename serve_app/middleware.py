@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gaelp_ray.domain.errors import TooLarge
@@ -29,19 +30,10 @@ class RequestGate:
             await self._refuse(scope, receive, send)
             return
         scope["headers"] = _as_json(headers)
-        counted = _Counted(receive, self._limit)
-        try:
-            await self._app(scope, counted.receive, send)
-        except _Overflow:
-            await self._refuse(scope, receive, send)
+        await self._app(scope, _Counted(receive, self._limit).receive, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        too_large = TooLarge(f"The body is larger than {self._limit} bytes; send less.", limit=self._limit)
-        await of_error(too_large)(scope, receive, send)
-
-
-class _Overflow(Exception):
-    pass
+        await of_error(TooLarge(_sentence(self._limit)))(scope, receive, send)
 
 
 class _Counted:
@@ -49,14 +41,19 @@ class _Counted:
 
     def __init__(self, receive: Receive, limit: int) -> None:
         self._receive = receive
-        self._left = limit
+        self._limit = self._left = limit
 
     async def receive(self) -> Message:
         message = await self._receive()
         self._left -= len(message.get("body", b""))
         if self._left < 0:
-            raise _Overflow
+            # FastAPI lets this kind of error pass while it reads a body; any other becomes a 400.
+            raise HTTPException(413, _sentence(self._limit))
         return message
+
+
+def _sentence(limit: int) -> str:
+    return f"The body is larger than {limit} bytes; send less."
 
 
 def _as_json(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

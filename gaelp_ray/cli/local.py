@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import httpx
 import typer
@@ -47,11 +47,7 @@ def status() -> None:
     settings = Settings()
     if not is_up(settings):
         raise SetupError("gaelp is not up here; start it with `gaelp up`.")
-    token = (settings.data_dir / "token").read_text().strip()
-    headers = {"Authorization": f"Bearer {token}"}
-    answer = httpx.get(f"{base_url(settings)}/api/v1/status", headers=headers, timeout=10)
-    answer.raise_for_status()
-    found = answer.json()
+    found = _ask_status(settings)
     table = Table("What", "Value")
     cluster, scheduler = found["cluster"], found["scheduler"]
     table.add_row("nodes", str(cluster["nodes"]))
@@ -64,6 +60,23 @@ def status() -> None:
     console.print(table)
     for name, url in urls(settings).items():
         console.print(f"{name:<15} {url}", soft_wrap=True)
+
+
+def _ask_status(settings: Settings) -> dict[str, Any]:
+    """The API's own answer; raises ``SetupError`` when it gives none."""
+    try:
+        token = (settings.data_dir / "token").read_text().strip()
+        headers = {"Authorization": f"Bearer {token}"}
+        answer = httpx.get(f"{base_url(settings)}/api/v1/status", headers=headers, timeout=10)
+        answer.raise_for_status()
+    except OSError:
+        raise SetupError(
+            f"There is no token in {settings.data_dir}; run `gaelp down` and `gaelp up`."
+        ) from None
+    except httpx.HTTPError as error:
+        raise SetupError(f"The API did not answer as it should: {error}") from None
+    found: dict[str, Any] = answer.json()
+    return found
 
 
 def migrate() -> None:

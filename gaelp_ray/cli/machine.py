@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import signal
@@ -27,8 +26,8 @@ from gaelp_ray.domain.errors import SetupError
 from gaelp_ray.services import launching
 from gaelp_ray.store import migrate as migrations
 
-#: Written when a Ray head was started here: its pids and address.
-_STATE = "ray.json"
+#: Environment variable that marks the processes of the head that belongs to a data folder.
+_MARK = "GAELP_HEAD_OF"
 READY_S = 120.0
 
 Say = Callable[[str], None]
@@ -44,6 +43,7 @@ def start(settings: Settings, *, address: str | None, say: Say) -> None:
     settings = with_database(settings)
     migrate(settings)
     secret = signing_secret(settings)
+    (settings.data_dir / "token").unlink(missing_ok=True)
     write_private(settings.data_dir / "token", tokens.make(settings, "admin", admin=True))
     settings = settings.model_copy(update={"jwt_secret": secret_of(secret)})
     if address is None:
@@ -112,7 +112,6 @@ def start_ray(settings: Settings) -> str:
     address = f"127.0.0.1:{settings.ray_port}"
     if ray_is_running(settings):
         return address
-    before = {p.pid for p in psutil.process_iter()}
     command = [
         str(Path(sys.executable).with_name("ray")),
         "start",
@@ -136,8 +135,6 @@ def start_ray(settings: Settings) -> str:
         )
     if started.returncode != 0:
         raise SetupError(f"Ray did not start; its words are in {log}.")
-    pids = [p.pid for p in psutil.process_iter() if p.pid not in before and _is_ray(p)]
-    (settings.data_dir / _STATE).write_text(json.dumps({"pids": pids, "port": settings.ray_port}))
     return address
 
 
@@ -153,11 +150,13 @@ def free_port(preferred: int) -> int:
 
 def ray_environment(settings: Settings) -> dict[str, str]:
     """The environment of every process of the head. Holds no credential: jobs' workers inherit it."""
+    # Every process of the head inherits the data folder's name: that is how `down` knows its own.
     withheld = {"GAELP_DATABASE_URL", "GAELP_JWT_SECRET", "GAELP_TOKEN"}
     kept = {k: v for k, v in os.environ.items() if k not in withheld}
     # Ray's default is one folder for the machine, which two services would fight over.
     proxy = Path(tempfile.gettempdir()) / f"gaelp-haproxy-{settings.port}"
     return kept | {
+        _MARK: str(settings.data_dir),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(proxy / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(proxy / "admin.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(proxy),
@@ -244,19 +243,13 @@ def stop_ray(settings: Settings) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(alive, timeout=5)
-    (settings.data_dir / _STATE).unlink(missing_ok=True)
 
 
 def _ray_processes(settings: Settings) -> list[psutil.Process]:
-    try:
-        state: dict[str, Any] = json.loads((settings.data_dir / _STATE).read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return []
     found = []
-    for pid in state["pids"]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process = psutil.Process(pid)
-            if _is_ray(process):
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(_MARK) == str(settings.data_dir) and _is_ray(process):
                 found.append(process)
     return found
 
@@ -268,10 +261,8 @@ def _descendants(process: psutil.Process) -> list[psutil.Process]:
 
 
 def _is_ray(process: psutil.Process) -> bool:
-    """Whether a pid from an earlier day is still a process of Ray, and not a stranger with its number."""
-    with contextlib.suppress(psutil.Error):
-        return "/ray/" in " ".join(process.cmdline()) or process.name().startswith("ray")
-    return False
+    """Whether it is a part of Ray, and not a user's shell that inherited the mark."""
+    return "/ray/" in " ".join(process.cmdline()) or process.name().startswith("ray")
 
 
 def secret_of(text: str) -> Any:

@@ -1,0 +1,52 @@
+# Every command a developer needs; `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast check format bench bench-api bench-start bench-live clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## Make .venv with everything in it
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gaelp-ray needs Python 3.11 or newer; set PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(STAMP)
+
+demo: setup ## Start the service, train an agent, watch it learn, compare it, stop
+	$(BIN)/gaelp demo $(ARGS)
+
+test: setup ## Every test, the ones that kill processes too
+	$(BIN)/pytest $(ARGS)
+
+test-fast: setup ## Tests that need no Ray: seconds, not minutes
+	$(BIN)/pytest tests/unit tests/store tests/properties $(ARGS)
+
+check: setup ## Lint, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup ## Put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: bench-api bench-start bench-live ## Every benchmark, one JSON line a figure
+
+bench-api: setup ## Requests per second beside Serve's default proxy and a bare handler
+	$(BIN)/python -m tests.benchmarks.bench_api
+
+bench-start: setup ## Submit to running, beside `ray job submit`
+	$(BIN)/python -m tests.benchmarks.bench_start
+
+bench-live: setup ## Report to WebSocket, beside polling
+	$(BIN)/python -m tests.benchmarks.bench_live
+
+clean: ## Remove .venv and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,302 @@
+"""Values that are right in every respect but the one a test names, and a world to move them through."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from threading import Barrier
+from typing import Any, TypeVar
+
+from sqlalchemy import select
+
+from gaelp_ray.domain.access import Principal
+from gaelp_ray.domain.agents import Agent, AgentType, NewAgent, VersionSpec
+from gaelp_ray.domain.attempts import Attempt, LaunchOrder, Outcome
+from gaelp_ray.domain.checkpoints import CheckpointRecord, Retention
+from gaelp_ray.domain.jobs import EndCause, Job, JobState, NewJob
+from gaelp_ray.domain.metrics import MetricPoint
+from gaelp_ray.domain.resources import Resources
+from gaelp_ray.domain.retries import RetryPolicy
+from gaelp_ray.domain.scheduling import Claim, Node, QueuedJob, Snapshot, plan
+from gaelp_ray.services import agents as agent_service
+from gaelp_ray.services import attempts as attempt_service
+from gaelp_ray.services import jobs as job_service
+from gaelp_ray.services import launching, scheduling
+from gaelp_ray.services.jobs import JobDefaults
+from gaelp_ray.services.scheduling import Applied
+from gaelp_ray.store import attempts as attempt_store
+from gaelp_ray.store import jobs as job_store
+from gaelp_ray.store import tables
+from gaelp_ray.store.engine import Store
+
+R = TypeVar("R")
+
+T0 = datetime(2025, 3, 1, 12, 0, tzinfo=UTC)
+MIB, GIB = 1024**2, 1024**3
+
+ANN = Principal(user="ann")
+BOB = Principal(user="bob")
+ADMIN = Principal(user="root", admin=True)
+
+CLUSTER = "cluster-a"
+LAUNCHER = "cluster-a/launcher-0"
+
+
+def at(seconds: float) -> datetime:
+    """A moment so many seconds after the beginning of every test."""
+    return T0 + timedelta(seconds=seconds)
+
+
+def resources(cpu: float = 1, memory_gib: float = 1, gpu: float = 0) -> Resources:
+    return Resources(
+        cpu_milli=round(cpu * 1000), memory_bytes=round(memory_gib * GIB), gpu_milli=round(gpu * 1000)
+    )
+
+
+def a_node(name: str = "node-1", cpu: float = 4, memory_gib: float = 16, gpu: float = 0) -> Node:
+    return Node(id=name, total=resources(cpu, memory_gib, gpu))
+
+
+def a_claim(
+    node: str | None = "node-1", cpu: float = 1, memory_gib: float = 1, gpu: float = 0, *, job: int = 999
+) -> Claim:
+    return Claim(job_id=job, node_id=node, resources=resources(cpu, memory_gib, gpu))
+
+
+def a_job(  # a waiting one, as the planner sees it
+    job_id: int = 1,
+    *,
+    priority: int = 5,
+    submitted_s: float = 0,
+    cpu: float = 1,
+    memory_gib: float = 1,
+    gpu: float = 0,
+    active: bool = True,
+) -> QueuedJob:
+    return QueuedJob(
+        id=job_id,
+        row_version=1,
+        priority=priority,
+        submitted_at=at(submitted_s),
+        resources=resources(cpu, memory_gib, gpu),
+        agent_active=active,
+    )
+
+
+def a_snapshot(
+    *queue: QueuedJob, nodes: Iterable[Node] | None = None, claims: Iterable[Claim] = ()
+) -> Snapshot:
+    return Snapshot(nodes=tuple([a_node()] if nodes is None else nodes), claims=tuple(claims), queue=queue)
+
+
+def a_checkpoint(step: int, *, record_id: int | None = None, **metrics: float) -> CheckpointRecord:
+    return CheckpointRecord(
+        id=record_id if record_id is not None else step,
+        job_id=1,
+        attempt=1,
+        step=step,
+        uri=f"memory://checkpoints/{step}",
+        digest="0" * 64,
+        size_bytes=1,
+        metrics=metrics,
+        created_at=at(step),
+    )
+
+
+def a_version(version: str = "1.0.0", **fields: Any) -> VersionSpec:
+    return VersionSpec(version=version, **fields)
+
+
+def an_agent(name: str = "bidder", *, limit_micros: int | None = None, **version: Any) -> NewAgent:
+    return NewAgent(
+        name=name, type=AgentType.SIMULATION, spec=a_version(**version), budget_limit_micros=limit_micros
+    )
+
+
+def an_order(entrypoint: str, **fields: Any) -> LaunchOrder:
+    """An order to run one attempt, as a worker gets it."""
+    given: dict[str, Any] = {
+        "attempt_id": 1,
+        "token": str(uuid.UUID(int=1)),
+        "job_id": 7,
+        "agent_id": 3,
+        "number": 1,
+        "config": {},
+        "hyperparameters": {},
+        "seed": 0,
+        "resources": Resources(cpu_milli=1000, memory_bytes=GIB),
+        "node_id": "node-1",
+        "stop_grace_s": 5.0,
+    }
+    return LaunchOrder(entrypoint=entrypoint, **given | fields)
+
+
+def a_point(step: int | None = 1, *, agent: int = 1, job: int | None = 1, **values: float) -> MetricPoint:
+    return MetricPoint(
+        agent_id=agent,
+        at=at(step or 0),
+        values=values or {"reward": float(step or 0)},
+        job_id=job,
+        attempt=1 if job is not None else None,
+        step=step,
+    )
+
+
+def at_once(count: int, call: Callable[[int], R]) -> list[R | Exception]:
+    """Call with 0, 1, ... from as many threads, all let go at the same moment; errors come back as values."""
+    barrier = Barrier(count)
+
+    def one(number: int) -> R | Exception:
+        barrier.wait(timeout=30)
+        try:
+            return call(number)
+        except Exception as error:
+            return error
+
+    with ThreadPoolExecutor(max_workers=count) as threads:
+        return list(threads.map(one, range(count)))
+
+
+class World:
+    """The services on a database, one step at a time, with one scheduler and a clock of its own."""
+
+    def __init__(self, store: Store, *, nodes: Iterable[Node] | None = None) -> None:
+        self.store = store
+        self.now = T0
+        self.nodes = tuple([a_node(cpu=64, memory_gib=256)] if nodes is None else nodes)
+        self.policy = RetryPolicy(base_s=60, cap_s=3600)
+        self.defaults = JobDefaults(timeout_s=None, max_retries=3, queue_limit=1000)
+        self.life = uuid.uuid4()
+        self._names = itertools.count(1)
+
+    def wait(self, seconds: float) -> datetime:
+        self.now += timedelta(seconds=seconds)
+        return self.now
+
+    def agent(self, *, by: Principal = ANN, **fields: Any) -> Agent:
+        new = an_agent(**{"name": f"agent {next(self._names)}"} | fields)
+        return self.store.transact(agent_service.register, new, by=by, now=self.now)
+
+    def submit(
+        self, agent: Agent | None = None, *, key: str | None = None, by: Principal = ANN, **fields: Any
+    ) -> Job:
+        new = NewJob(agent_id=(agent or self.agent(by=by)).id, **{"name": "job"} | fields)
+        return self.store.transact(
+            job_service.submit, new, by=by, now=self.now, defaults=self.defaults, key=key
+        )
+
+    def job(self, job: Job | int) -> Job:
+        found = self.store.read(job_store.get, job if isinstance(job, int) else job.id)
+        assert found is not None
+        return found
+
+    def attempts(self, job: Job | int) -> list[Attempt]:
+        return self.store.read(attempt_store.of_job, job if isinstance(job, int) else job.id)
+
+    def register(self, launcher: str = LAUNCHER, *, cluster: str = CLUSTER) -> int:
+        """A launcher begins a new life; returns how many attempts died with its last."""
+        self.life = uuid.uuid4()
+        return self.store.transact(
+            launching.register,
+            launcher,
+            cluster=cluster,
+            incarnation=self.life,
+            policy=self.policy,
+            now=self.now,
+        )
+
+    def tick(self) -> Applied:
+        """What the scheduler does, in its order."""
+        store = self.store
+        lease = store.transact(
+            scheduling.lead, "scheduler", epoch=None, ttl=timedelta(seconds=10), now=self.now
+        )
+        assert lease is not None
+        store.transact(scheduling.wake_due, now=self.now)
+        return store.transact(
+            scheduling.apply,
+            plan(store.read(scheduling.look, self.nodes), self.now),
+            holder="scheduler",
+            epoch=lease.epoch,
+            loads=store.read(scheduling.launcher_loads, CLUSTER),
+            make_token=uuid.uuid4,
+            now=self.now,
+        )
+
+    def carry_out(self, launcher: str = LAUNCHER) -> launching.Orders:
+        """The launcher takes its orders and hands its launches to Ray."""
+        orders = self.store.read(launching.take_orders, launcher, stop_grace_s=5.0)
+        launched = [order.attempt_id for order in orders.launches]
+        self.store.transact(launching.deliver, orders, launched=launched, incarnation=self.life, now=self.now)
+        return orders
+
+    def token(self, attempt_id: int) -> uuid.UUID:
+        column = tables.attempts.c
+        query = select(column.token).where(column.id == attempt_id)
+        return self.store.read(lambda connection: connection.execute(query).scalar_one())
+
+    def claim(
+        self,
+        attempt: Attempt,
+        *,
+        token: uuid.UUID | None = None,
+        claimant: uuid.UUID | None = None,
+        resumed_from: int | None = None,
+    ) -> bool:
+        asked = attempt_service.Claim(
+            attempt.id,
+            token or self.token(attempt.id),
+            claimant or uuid.uuid4(),
+            attempt.node_id or "node-1",
+            resumed_from,
+        )
+        return self.store.transact(attempt_service.claim, asked, incarnation=self.life, now=self.now)
+
+    def running(self, job: Job | None = None, **fields: Any) -> Attempt:
+        """The attempt of a job that was started and claimed."""
+        job = job or self.submit(**fields)
+        self.register() if not self.store.read(scheduling.launcher_loads, CLUSTER) else None
+        assert job.id in self.tick().started
+        attempt = self.attempts(job)[-1]
+        assert self.claim(attempt)
+        return attempt
+
+    def finish(
+        self, attempt: Attempt, cause: EndCause, *, token: uuid.UUID | None = None, **outcome: Any
+    ) -> JobState | None:
+        return self.store.transact(
+            attempt_service.finish,
+            attempt.id,
+            Outcome(cause, **outcome),
+            token=token,
+            policy=self.policy,
+            now=self.now,
+        )
+
+    def save_checkpoint(
+        self,
+        attempt: Attempt,
+        step: int,
+        *,
+        keep: Retention | None = None,
+        metrics: Mapping[str, float] | None = None,
+    ) -> list[CheckpointRecord] | None:
+        return self.store.transact(
+            attempt_service.save_checkpoint,
+            attempt.id,
+            self.token(attempt.id),
+            step=step,
+            uri=f"memory://job-{attempt.job_id}/attempt-{attempt.number}/step-{step}",
+            digest=f"{step:064d}",
+            size_bytes=step,
+            metrics=metrics or {},
+            keep=keep or Retention(),
+            now=self.now,
+        )
+
+    def cancel(self, job: Job | int, *, by: Principal = ANN) -> job_service.Cancelled:
+        job_id = job if isinstance(job, int) else job.id
+        return self.store.transact(job_service.cancel, job_id, by=by, now=self.now)
