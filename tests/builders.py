@@ -283,6 +283,7 @@ class World:
         *,
         keep: Retention | None = None,
         metrics: Mapping[str, float] | None = None,
+        points: Iterable[MetricPoint] = (),
     ) -> list[CheckpointRecord] | None:
         return self.store.transact(
             attempt_service.save_checkpoint,
@@ -293,6 +294,7 @@ class World:
             digest=f"{step:064d}",
             size_bytes=step,
             metrics=metrics or {},
+            points=list(points),
             keep=keep or Retention(),
             now=self.now,
         )

@@ -122,6 +122,9 @@ def start_ray(settings: Settings) -> str:
         f"--metrics-export-port={settings.metrics_port}",
         f"--ray-client-server-port={settings.ray_client_port}",
         f"--dashboard-agent-listen-port={free_port(52365)}",
+        # Any free ports, so that two services on one machine never claim the same.
+        "--min-worker-port=0",
+        "--max-worker-port=0",
         "--disable-usage-stats",
     ]
     if settings.num_cpus is not None:
@@ -188,6 +191,7 @@ def deploy(settings: Settings, address: str) -> None:
     try:
         retire_others(settings, cluster_id())
         handles.ensure(settings)
+        logging.getLogger("ray.serve").setLevel(logging.ERROR)
         options = HTTPOptions(host=settings.host, port=settings.port)
         serve.start(http_options=options, logging_config={"log_level": "ERROR"})
         serve.run(build(settings), name="gaelp", route_prefix="/", logging_config={"log_level": "WARNING"})
@@ -232,37 +236,29 @@ def ray_is_running(settings: Settings) -> bool:
 
 
 def stop_ray(settings: Settings) -> None:
-    """End every process of the head that `gaelp up` started, and their descendants."""
-    processes = _ray_processes(settings)
-    everyone = {p for root in processes for p in (root, *_descendants(root))}
-    for process in everyone:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGTERM)
-    _gone, alive = psutil.wait_procs(everyone, timeout=5)
-    for process in alive:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(alive, timeout=5)
+    """End every process of the head that `gaelp up` started: jobs, actors, proxies and Ray itself."""
+    # More than once: a process that was just being started is not in the first list.
+    while processes := _ray_processes(settings):
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGTERM)
+        _gone, alive = psutil.wait_procs(processes, timeout=5)
+        for process in alive:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(alive, timeout=5)
 
 
 def _ray_processes(settings: Settings) -> list[psutil.Process]:
+    """Every live process that bears the mark of this data folder's head."""
+    mine = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.environ().get(_MARK) == str(settings.data_dir) and _is_ray(process):
+            marked = process.environ().get(_MARK) == str(settings.data_dir)
+            if marked and process.pid not in mine and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
-
-
-def _descendants(process: psutil.Process) -> list[psutil.Process]:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return process.children(recursive=True)
-    return []
-
-
-def _is_ray(process: psutil.Process) -> bool:
-    """Whether it is a part of Ray, and not a user's shell that inherited the mark."""
-    return "/ray/" in " ".join(process.cmdline()) or process.name().startswith("ray")
 
 
 def secret_of(text: str) -> Any:

@@ -40,8 +40,8 @@ def document() -> str:
 
 
 def _row(state: JobState) -> str:
-    taken = ", ".join(f"`{event}`" for before, event in TRANSITIONS if before is state)
-    return f"| `{state}` | `{public_status(state)}` | {'yes' if state in LIVE else 'no'} | {taken or 'nothing'} |"
+    taken = ", ".join(f"`{event}`" for before, event in TRANSITIONS if before is state) or "nothing"
+    return f"| `{state}` | `{public_status(state)}` | {'yes' if state in LIVE else 'no'} | {taken} |"
 
 
 if __name__ == "__main__":

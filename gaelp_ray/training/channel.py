@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -33,7 +34,10 @@ class Channel:
         return Channel(ours), theirs
 
     def send(self, message: Mapping[str, Any]) -> None:
+        """Raises ``ValueError`` for a message that the other end would not take."""
         line = json.dumps(message, default=_plain).encode() + b"\n"
+        if len(line) > MAX_LINE:
+            raise ValueError(f"{len(line)} bytes are too much to report; the most is {MAX_LINE}.")
         with self._lock:
             self._socket.sendall(line)
 
@@ -45,7 +49,7 @@ class Channel:
             return None
         if not line.endswith(b"\n"):
             return None
-        message = json.loads(line)
+        message = _storable(json.loads(line))
         assert isinstance(message, dict)
         return message
 
@@ -58,6 +62,19 @@ class Channel:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
+
+
+def _storable(value: Any) -> Any:
+    """The value as the database can hold it: no NaN, no infinity, no NUL, no half of a surrogate pair."""
+    if isinstance(value, str):
+        return value.replace("\x00", "\ufffd").encode(errors="replace").decode()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {_storable(key): _storable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_storable(item) for item in value]
+    return value
 
 
 def _plain(value: Any) -> Any:

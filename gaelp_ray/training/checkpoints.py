@@ -1,6 +1,6 @@
 """Checkpoint files in storage (a path, ``s3://``, ``gs://``) through fsspec.
 
-A checkpoint is a folder of files and a ``manifest.json`` that lists each with its size and SHA-256. The
+A checkpoint is a folder ``files`` and a ``manifest.json`` that lists each file with its size and SHA-256. The
 manifest is written last, and its own SHA-256 is the checkpoint's digest: what has no manifest does not exist,
 and what does not match is refused.
 """
@@ -21,6 +21,8 @@ from fsspec.implementations.local import LocalFileSystem
 from gaelp_ray.domain.errors import GaelpError
 
 MANIFEST = "manifest.json"
+#: A folder of their own, so that a trainer may call its files as it likes, even ``manifest.json``.
+FILES = "files"
 
 
 class CheckpointCorrupt(GaelpError):
@@ -45,7 +47,7 @@ def save(source: Path, uri: str) -> Saved:
     for path in files:
         name = path.relative_to(source).as_posix()
         listed[name] = {"size": path.stat().st_size, "sha256": _digest(path)}
-        target = f"{root}/{name}"
+        target = f"{root}/{FILES}/{name}"
         fs.makedirs(str(PurePosixPath(target).parent), exist_ok=True)
         fs.put_file(str(path), target)
         _sync(fs, target)
@@ -74,7 +76,7 @@ def restore(uri: str, digest: str, target: Path) -> Path:
         path = target / name
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            fs.get_file(f"{root}/{name}", str(path))
+            fs.get_file(f"{root}/{FILES}/{name}", str(path))
         except FileNotFoundError:
             raise CheckpointCorrupt(f"{name} is missing from the checkpoint {uri}.") from None
         if path.stat().st_size != entry["size"] or _digest(path) != entry["sha256"]:

@@ -135,7 +135,8 @@ def _function(entrypoint: str) -> Callable[[TrainingContext], Any]:
 
 
 def _script(entrypoint: str) -> Callable[[TrainingContext], Any]:
-    words = [word for word in shlex.split(entrypoint) if word not in ("python", "python3")]
+    words = shlex.split(entrypoint)
+    words = words[1:] if words[0] in ("python", "python3") else words
     path = Path(words[0])
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {words[0]!r} in {Path.cwd()}.")

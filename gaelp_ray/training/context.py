@@ -14,6 +14,9 @@ import numpy as np
 from gaelp_ray.domain.errors import BudgetExceeded
 from gaelp_ray.training.reporter import ConsoleReporter, Reporter
 
+#: What a 64-bit column can hold.
+_STEPS_END = 2**63
+
 
 class BudgetExhausted(BudgetExceeded):
     """The agent's budget is used up; the job must stop."""
@@ -89,6 +92,9 @@ class TrainingContext:
         path = Path(checkpoint) if checkpoint is not None else None
         if path is not None and not path.is_dir():
             raise ValueError(f"`checkpoint` must be a folder with the files to keep; {path} is none.")
+        for name, number in (("step", step), ("total_steps", total_steps or 0)):
+            if abs(int(number)) >= _STEPS_END:
+                raise ValueError(f"`{name}` must be below 2**63; got {number}.")
         self._reporter.report(dict(metrics), step=step, total_steps=total_steps, checkpoint=path)
 
     def latest_checkpoint(self) -> Checkpoint | None:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -70,6 +71,7 @@ class Supervisor:
         self._lock = threading.Lock()
         self._peak_memory = 0
         self._last_step = 0
+        self._saves: Counter[int] = Counter()
 
     def run(self) -> Outcome | None:
         """Run the attempt and report its outcome; None when another process had claimed it."""
@@ -250,6 +252,10 @@ class Supervisor:
 
     def _keep_checkpoint(self, path: Path, step: int, metrics: dict[str, float]) -> dict[str, Any]:
         folder = f"job-{self._order.job_id}/attempt-{self._order.number}/step-{step:09d}"
+        self._saves[step] += 1
+        if self._saves[step] > 1:
+            # What is stored never changes: a second checkpoint of a step is a folder of its own.
+            folder += f"-{self._saves[step]}"
         uri = f"{self._place.storage_uri.rstrip('/')}/checkpoints/{folder}"
         try:
             saved = checkpoints.save(path, uri)
@@ -257,7 +263,8 @@ class Supervisor:
                 points = list(self._points)
             for expendable in self._link.save_checkpoint(step, saved, metrics, points):
                 checkpoints.delete(expendable)
-        except OSError as error:
+        except Exception as error:
+            # Whatever storage raised: a process that gets no answer would wait for ever.
             return {"kind": "answer", "error": f"The checkpoint could not be stored: {error}"}
         return {"kind": "answer"}
 
@@ -275,9 +282,10 @@ class Supervisor:
 
     def _take_end(self, message: dict[str, Any]) -> None:
         if self._ending is None:
+            redactor = Redactor(self._place.secrets.values())
             self._ending = Outcome(
                 cause=EndCause(message["cause"]),
-                message=message.get("message", ""),
+                message=redactor.redact(message.get("message", "")),
                 exit_code=message.get("exit_code"),
                 result=message.get("result"),
             )

@@ -15,6 +15,9 @@ export class Problem extends Error {
   }
 }
 
+/** No answer at all: the network or the service is away. */
+export class Silence extends Error {}
+
 export async function get(path, parameters = {}, signal = undefined) {
   const url = new URL(`api/v1/${path}`, ROOT);
   url.search = new URLSearchParams(parameters);
@@ -24,6 +27,8 @@ export async function get(path, parameters = {}, signal = undefined) {
     credentials: 'omit',
     cache: 'no-store',
     signal: signal ? AbortSignal.any([signal, limit]) : limit,
+  }).catch((error) => {
+    throw new Silence(error.message);
   });
   if (!answer.ok) throw await problemOf(answer);
   return answer.json();

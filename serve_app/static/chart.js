@@ -55,7 +55,8 @@ export class Chart {
   #listen() {
     this.#host.addEventListener('pointermove', (event) => this.#pointAt(event.offsetX));
     this.#host.addEventListener('pointerdown', (event) => this.#pointAt(event.offsetX));
-    this.#host.addEventListener('pointerleave', () => this.rest());
+    // A finger leaves when it lifts; its point stays until the next tap.
+    this.#host.addEventListener('pointerleave', (event) => event.pointerType === 'touch' || this.rest());
     this.#host.addEventListener('keydown', (event) => this.#key(event));
     this.#host.addEventListener('focus', () => this.#announce());
     this.#host.addEventListener('blur', () => this.rest());

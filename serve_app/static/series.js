@@ -9,6 +9,10 @@ export class Series {
   #points = [];
   #extremes = new Map();
   thinned = false;
+  /** Whether the history had more points than were fetched. */
+  incomplete = false;
+  /** Up to this time, in ms, the history was fetched. */
+  completeUntil = -Infinity;
 
   get size() {
     return this.#points.length;

@@ -56,7 +56,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_is_no_amount_is_refused(case: str) -> None:
     amount, words = REFUSED[case]
-    with pytest.raises(InvalidInput, match=f"`budget_limit` {words}|`budget_limit` must .*{words}"):
+    with pytest.raises(InvalidInput, match=f"^`budget_limit` .*{words}"):
         micros_from_units(amount, field="budget_limit")
 
 

@@ -1,0 +1,110 @@
+"""The database goes away for ten seconds while jobs run and users submit: nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.service import Service, eventually
+
+pytestmark = pytest.mark.chaos
+
+OUTAGE_S = 10.0
+
+
+def database(service: Service, verb: str) -> None:
+    home = f"Path({str(service.home)!r})"
+    code = f"from pathlib import Path; from gaelp_ray.cli import database; database.{verb}({home})"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+
+
+class Submitter(threading.Thread):
+    """Submits again and again, each submission until it is acknowledged, always with its own key."""
+
+    def __init__(self, service: Service, agent_id: int) -> None:
+        super().__init__(daemon=True)
+        self._service, self._agent_id = service, agent_id
+        self.done = threading.Event()
+        self.acknowledged: dict[str, int] = {}
+        self.refusals: list[httpx.Response] = []
+
+    def run(self) -> None:
+        with self._service.client() as api:
+            number = 0
+            while not self.done.is_set():
+                number += 1
+                self._submit(api, f"outage-{number}")
+                self.done.wait(0.2)
+
+    def _submit(self, api: httpx.Client, key: str) -> None:
+        body = {"agent_id": self._agent_id, "name": key, "hyperparameters": {"steps": 1}}
+        while True:
+            try:
+                answer = api.post("/jobs", json=body, headers={"Idempotency-Key": key})
+            except httpx.HTTPError:
+                continue
+            if answer.status_code == 201:
+                self.acknowledged[key] = answer.json()["id"]
+                return
+            self.refusals.append(answer)
+            self.done.wait(0.1)
+
+
+def test_ten_seconds_without_a_database_lose_nothing(service: Service, api: httpx.Client) -> None:
+    agent = service.agent(api, resource_requirements={"cpu": "250m", "memory": "256Mi"})
+    steps = 250
+    jobs = [
+        service.submit(
+            api, agent, entrypoint="trainers:count", hyperparameters={"steps": steps, "pause_s": 0.1}
+        )
+        for _ in range(3)
+    ]
+    for job in jobs:
+        service.wait_step(api, job, 2)
+    submitter = Submitter(service, agent["id"])
+    submitter.start()
+    eventually(lambda: submitter.acknowledged, what="a first submission")
+
+    database(service, "stop")
+    try:
+        assert httpx.get(f"{service.url}/health", timeout=10).status_code == 200
+        answer = api.get(f"/agents/{agent['id']}")
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        assert answer.headers["retry-after"]
+        time.sleep(OUTAGE_S)
+    finally:
+        database(service, "start")
+
+    before = len(submitter.acknowledged)
+    eventually(lambda: len(submitter.acknowledged) > before + 3, what="submissions after the outage")
+    submitter.done.set()
+    submitter.join(60)
+
+    assert {r.status_code for r in submitter.refusals} <= {503}
+    ended = [service.wait(api, job, within_s=150) for job in jobs]
+    assert [(j["status"], j["attempt"]) for j in ended] == [("completed", 1)] * 3, "no attempt was given up"
+    for job in jobs:
+        assert reported_steps(api, job) == set(range(1, steps + 1))
+    stored = named_jobs(api, agent["id"])
+    for key, job_id in submitter.acknowledged.items():
+        assert stored[key] == [job_id], "acknowledged once, stored once"
+        assert service.wait(api, {"id": job_id}, within_s=120)["status"] == "completed"
+
+
+def reported_steps(api: httpx.Client, job: dict[str, Any]) -> set[int]:
+    query = {"job_id": job["id"], "limit": 1000}
+    points = api.get(f"/agents/{job['agent_id']}/metrics", params=query).json()["items"]
+    return {point["step"] for point in points}
+
+
+def named_jobs(api: httpx.Client, agent_id: int) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for job in api.get("/jobs", params={"agent_id": agent_id, "limit": 1000}).json()["items"]:
+        found.setdefault(job["name"], []).append(job["id"])
+    return found

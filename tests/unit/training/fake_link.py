@@ -1,0 +1,125 @@
+"""The service as a supervisor sees it, in memory. As a program: a supervisor that waits to be killed."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from gaelp_ray.domain.attempts import Directive, LaunchOrder, Outcome
+from gaelp_ray.domain.errors import BudgetExceeded
+from gaelp_ray.domain.metrics import MetricPoint
+from gaelp_ray.training.checkpoints import Saved
+from gaelp_ray.training.supervisor import Supervisor, Workplace
+from tests.builders import an_order
+
+WORKDIR = str(Path(__file__).parent / "workdir")
+PATIENCE_S = 60.0
+
+
+class FakeLink:
+    """Remembers everything it is told, and says what the test wants said."""
+
+    def __init__(self, *, grants: bool = True, budget_micros: int | None = None) -> None:
+        self.grants = grants
+        self.directive = Directive()
+        self.claimed_from: list[int | None] = []
+        self.points: list[MetricPoint] = []
+        self.saved: list[tuple[int, Saved, dict[str, float]]] = []
+        self.let_go: list[str] = []
+        self.refuses_checkpoints: Exception | None = None
+        self.spends: dict[str, int] = {}
+        self.outcomes: list[Outcome] = []
+        self._budget = budget_micros
+        self._output = bytearray()
+        self._changed = threading.Condition()
+
+    @property
+    def output(self) -> str:
+        return self._output.decode()
+
+    def claim(self, resumed_from_step: int | None) -> bool:
+        self.claimed_from.append(resumed_from_step)
+        return self.grants
+
+    def beat(self) -> Directive:
+        return self.directive
+
+    def save_checkpoint(
+        self, step: int, saved: Saved, metrics: dict[str, float], points: list[MetricPoint]
+    ) -> Sequence[str]:
+        if self.refuses_checkpoints:
+            raise self.refuses_checkpoints
+        self.saved.append((step, saved, metrics))
+        self.points_with_checkpoint = points
+        return self.let_go
+
+    def spend(self, amount_micros: int, key: str) -> int:
+        total = sum(({key: amount_micros} | self.spends).values())
+        if self._budget is not None and total > self._budget:
+            raise BudgetExceeded("A spend of 2 would take agent 3 over its limit.")
+        self.spends.setdefault(key, amount_micros)
+        return total
+
+    def log(self, start_byte: int, content: bytes) -> None:
+        assert start_byte == len(self._output), "a piece of the log is missing or came twice"
+        self._output += content
+
+    def report(self, points: list[MetricPoint]) -> None:
+        with self._changed:
+            self.points += points
+            self._changed.notify_all()
+
+    def finish(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+    def values(self, name: str) -> list[float]:
+        return [point.values[name] for point in self.points if name in point.values]
+
+    def wait_for(self, name: str) -> float:
+        """The first value of a metric, once it was reported."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.values(name), PATIENCE_S), self.output
+            return self.values(name)[0]
+
+
+class Attempt:
+    """A supervisor at work on a thread of its own."""
+
+    def __init__(self, order: LaunchOrder, link: FakeLink, workplace: Workplace) -> None:
+        self._outcome: Outcome | None = None
+        self._supervisor = Supervisor(order, link, workplace)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        self._outcome = self._supervisor.run()
+
+    def outcome(self) -> Outcome:
+        self._thread.join(PATIENCE_S)
+        assert not self._thread.is_alive(), "the attempt does not end"
+        assert self._outcome is not None
+        return self._outcome
+
+
+#: Starts an attempt of an entry point in the working folder.
+Start = Callable[..., Attempt]
+
+
+def supervise_for_ever(scratch: Path) -> None:
+    """Print the number of a training process and keep it running."""
+
+    class Printing(FakeLink):
+        def report(self, points: list[MetricPoint]) -> None:
+            for point in points:
+                print(int(point.values["pid"]), flush=True)
+
+    order = an_order("jobs:wait_for_ever", working_dir=WORKDIR)
+    place: dict[str, Any] = {"storage_uri": str(scratch), "scratch": scratch}
+    Supervisor(order, Printing(), Workplace(**place, log_limit_bytes=10_000, secrets={})).run()
+
+
+if __name__ == "__main__":
+    supervise_for_ever(Path(sys.argv[1]))

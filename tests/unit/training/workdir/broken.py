@@ -1,0 +1,3 @@
+"""Does not import."""
+
+import a_module_that_does_not_exist  # noqa: F401

@@ -1,0 +1,180 @@
+"""Entry points for tests of training processes, each with a way of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any, NoReturn
+
+import numpy as np
+
+from gaelp_ray.training import BudgetExhausted, TrainingContext
+
+
+def succeed(ctx: TrainingContext) -> dict[str, Any]:
+    print("hello from the job")
+    ctx.report({"reward": 0.5}, step=1, total_steps=2)
+    ctx.report({"reward": np.float32(1.5)}, step=2, total_steps=2)
+    return {"answer": 42, "mean": np.float64(0.25), "curve": np.arange(3)}
+
+
+def say_nothing(_ctx: TrainingContext) -> None:
+    pass
+
+
+def show_context(ctx: TrainingContext) -> dict[str, Any]:
+    return {
+        "job_id": ctx.job_id,
+        "agent_id": ctx.agent_id,
+        "attempt": ctx.attempt,
+        "config": dict(ctx.config),
+        "hyperparameters": dict(ctx.hyperparameters),
+        "seed": ctx.seed,
+        "folder": os.getcwd(),  # noqa: PTH109 - what the process itself says
+    }
+
+
+def show_environment(_ctx: TrainingContext) -> dict[str, Any]:
+    return {"environment": dict(os.environ), "imported_ray": "ray" in sys.modules}
+
+
+def return_a_list(_ctx: TrainingContext) -> Any:
+    return [1, 2]
+
+
+def return_what_json_has_not(_ctx: TrainingContext) -> dict[str, Any]:
+    return {"loss": float("nan"), "deep": [{"worst": float("-inf")}], "text": "a\x00b", "half": "\ud800"}
+
+
+def return_too_much(_ctx: TrainingContext) -> dict[str, Any]:
+    return {"text": "x" * (17 * 1024 * 1024)}
+
+
+def fail(ctx: TrainingContext) -> NoReturn:
+    raise ValueError(f"attempt {ctx.attempt} went wrong")
+
+
+def fail_with_a_nul(_ctx: TrainingContext) -> NoReturn:
+    raise ValueError("bad byte: \x00")
+
+
+def tell_the_secret(_ctx: TrainingContext) -> NoReturn:
+    secret = os.environ["API_KEY"]
+    print("whole:", secret)
+    half = len(secret) // 2
+    os.write(1, b"split: " + secret[:half].encode())
+    os.write(1, secret[half:].encode() + b"\n")
+    raise RuntimeError(f"401 for {secret}")
+
+
+def leave(ctx: TrainingContext) -> None:
+    sys.exit(ctx.hyperparameters["code"])
+
+
+def vanish(ctx: TrainingContext) -> None:
+    os._exit(ctx.hyperparameters["code"])
+
+
+def crash(_ctx: TrainingContext) -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def wait(ctx: TrainingContext) -> dict[str, Any]:
+    """Until it is told to stop."""
+    ctx.report({"pid": os.getpid()}, step=1)
+    while not ctx.should_stop():
+        time.sleep(0.01)
+    return {"saved": True}
+
+
+def wait_for_ever(ctx: TrainingContext) -> None:
+    ctx.report({"pid": os.getpid()}, step=1)
+    threading.Event().wait()
+
+
+def resist(ctx: TrainingContext) -> None:
+    """Hears every word and stays."""
+    signal.signal(signal.SIGTERM, lambda *_: os.write(1, b"I was asked to end\n"))
+    ctx.report({"pid": os.getpid()}, step=1)
+    while True:
+        time.sleep(0.01)
+
+
+def take_memory(ctx: TrainingContext) -> None:
+    kept = bytearray(os.urandom(1024)) * 1024 * int(ctx.hyperparameters["mib"])
+    threading.Event().wait()
+    del kept
+
+
+def take_memory_in_one_go(_ctx: TrainingContext) -> None:
+    bytearray(8 * 1024**3)
+
+
+def spend(ctx: TrainingContext) -> dict[str, Any]:
+    first = ctx.budget.spend(2_000_000, key="click-1")
+    again = ctx.budget.spend(2_000_000, key="click-1")
+    return {"first": first, "again": again, "then": ctx.budget.spend(2_000_000, key="click-2")}
+
+
+def spend_with_care(ctx: TrainingContext) -> dict[str, Any]:
+    try:
+        ctx.budget.spend(2_000_000, key="click-1")
+    except BudgetExhausted as refused:
+        return {"refused": refused.message}
+    return {}
+
+
+def report_nan(ctx: TrainingContext) -> None:
+    for step in (1, 2, 3):
+        ctx.report({"loss": float("nan"), "reward": float(step), "ratio": float("inf")}, step=step)
+    ctx.report({"loss": float("nan")}, step=4)
+
+
+def report_far(ctx: TrainingContext) -> None:
+    ctx.report({"reward": 1.0}, step=2**63)
+
+
+def print_much(ctx: TrainingContext) -> dict[str, Any]:
+    for line in range(int(ctx.hyperparameters["lines"])):
+        print(f"line {line:06d} {'.' * 87}")
+    return {"printed": True}
+
+
+def count(ctx: TrainingContext) -> dict[str, Any]:
+    """One step an attempt, from where the last left off."""
+    found = ctx.latest_checkpoint()
+    before = int((found.path / "deep" / "step").read_text()) if found else 0
+    folder = ctx.scratch() / "checkpoint"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "step").write_text(str(before + 1))
+    ctx.report({"reward": before + 1.0}, step=before + 1, checkpoint=folder)
+    return {
+        "resumed": found and [found.step, dict(found.metrics)],
+        "step": before + 1,
+    }
+
+
+def checkpoint_twice(ctx: TrainingContext) -> None:
+    """Two checkpoints of one step, in a folder that is used again."""
+    folder = ctx.scratch()
+    for content in ("first", "second"):
+        (folder / "weights").write_text(content)
+        ctx.report({}, step=5, checkpoint=folder)
+
+
+def read_input(ctx: TrainingContext) -> dict[str, Any]:
+    with open(os.path.join(ctx.config["checkpoint_dir"], "weights")) as file:  # noqa: PTH118, PTH123
+        return {"weights": file.read()}
+
+
+def leave_others_behind(ctx: TrainingContext) -> None:
+    """A process and a thread of its own that would go on for ever."""
+    threading.Thread(target=threading.Event().wait).start()
+    ctx.report({"pid": subprocess.Popen(["sleep", "600"]).pid}, step=1)
+
+
+not_a_function = 7
