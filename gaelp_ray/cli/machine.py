@@ -232,13 +232,13 @@ def wait_ready(settings: Settings) -> None:
 
 def ray_is_running(settings: Settings) -> bool:
     """Whether the head that `gaelp up` started here still lives."""
-    return bool(_ray_processes(settings))
+    return bool(head_processes(settings))
 
 
 def stop_ray(settings: Settings) -> None:
     """End every process of the head that `gaelp up` started: jobs, actors, proxies and Ray itself."""
     # More than once: a process that was just being started is not in the first list.
-    while processes := _ray_processes(settings):
+    while processes := head_processes(settings):
         for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGTERM)
@@ -249,16 +249,24 @@ def stop_ray(settings: Settings) -> None:
         psutil.wait_procs(alive, timeout=5)
 
 
-def _ray_processes(settings: Settings) -> list[psutil.Process]:
-    """Every live process that bears the mark of this data folder's head."""
+def head_processes(settings: Settings) -> list[psutil.Process]:
+    """Every live process that bears the mark of this data folder's head, with its descendants.
+
+    Descendants too, because a process that renames itself, as Ray's do, may overwrite the mark.
+    """
     mine = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
-    found = []
+    found: set[psutil.Process] = set()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            marked = process.environ().get(_MARK) == str(settings.data_dir)
-            if marked and process.pid not in mine and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
+            if process.environ().get(_MARK) == str(settings.data_dir):
+                found |= {process, *process.children(recursive=True)}
+    return [p for p in found if p.pid not in mine and _is_alive(p)]
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def secret_of(text: str) -> Any:

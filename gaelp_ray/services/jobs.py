@@ -65,15 +65,12 @@ def submit(
     The same ``key`` with the same submission answers the job made first; with another submission it raises
     ``IdempotencyConflict``. Raises ``QueueFull`` past the queue limit, and then nothing is stored.
     """
+    agent_store.keep(tx, new.agent_id)
+    found = agent_store.get(tx, new.agent_id)
     digest = _digest(new)
-    if key is not None and (earlier := job_store.find_by_key(tx, by.user, key)):
-        job, first_digest = earlier
-        if first_digest != digest:
-            raise IdempotencyConflict(
-                f"Idempotency key {key!r} came with another body before; use a new key."
-            )
-        return job
-    agent = _agent_to_train(tx, new.agent_id, by)
+    if key is not None and (earlier := _submitted_before(tx, found, by, key, digest)):
+        return earlier
+    agent = _to_train(found, new.agent_id, by)
     _check(tx, new, by)
     if job_store.count_queued(tx, limit=defaults.queue_limit) >= defaults.queue_limit:
         raise QueueFull(
@@ -175,8 +172,22 @@ def checkpoints(connection: Connection, job_id: int, *, by: Principal) -> list[C
     return checkpoint_store.of_job(connection, job_id)
 
 
-def _agent_to_train(tx: Connection, agent_id: int, by: Principal) -> Agent:
-    agent = agent_store.get(tx, agent_id)
+def _submitted_before(
+    tx: Connection, agent: Agent | None, by: Principal, key: str, digest: str
+) -> Job | None:
+    """The job that this key made. Keys belong to the owner of the jobs, whoever submits for him."""
+    owner = agent.owner if agent is not None and by.may_see(agent.owner) else by.user
+    job_store.lock_key(tx, owner, key)
+    earlier = job_store.find_by_key(tx, owner, key)
+    if earlier is None:
+        return None
+    job, first_digest = earlier
+    if first_digest != digest:
+        raise IdempotencyConflict(f"Idempotency key {key!r} came with another body before; use a new key.")
+    return job
+
+
+def _to_train(agent: Agent | None, agent_id: int, by: Principal) -> Agent:
     if agent is None or agent.status is AgentStatus.ARCHIVED or not by.may_see(agent.owner):
         raise NotFound(f"There is no agent {agent_id}, or you may not see it.")
     return agent

@@ -41,10 +41,17 @@ def attempt_of(connection: Connection, job_id: int, number: int | None, *, by: P
 
 def tail(connection: Connection, attempt_id: int, *, lines: int) -> LogPart:
     """The last ``lines`` lines so far."""
+    # Asked before reading, so that "complete" is never said of a log that grew in between.
+    ended = _ended(connection, attempt_id)
     size = log_store.size(connection, attempt_id)
-    content = log_store.read(connection, attempt_id, from_byte=max(0, size - CHUNK), limit=CHUNK)
+    begin, content = max(0, size - CHUNK), b""
+    while missing := size - begin - len(content):
+        piece = log_store.read(connection, attempt_id, from_byte=begin + len(content), limit=missing)
+        if not piece:
+            break
+        content += piece
     kept = b"".join(content.splitlines(keepends=True)[-lines:]) if lines else b""
-    return LogPart(attempt_id, kept, next_byte=size, complete=_ended(connection, attempt_id))
+    return LogPart(attempt_id, kept, next_byte=begin + len(content), complete=ended)
 
 
 def read_on(connection: Connection, attempt_id: int, *, from_byte: int) -> LogPart:

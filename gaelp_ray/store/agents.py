@@ -122,6 +122,11 @@ def lock(tx: Connection, agent_id: int) -> None:
     tx.execute(select(agents.c.id).where(agents.c.id == agent_id).with_for_update())
 
 
+def keep(tx: Connection, agent_id: int) -> None:
+    """Let nobody lock the agent, to delete it say, until the transaction ends."""
+    tx.execute(select(agents.c.id).where(agents.c.id == agent_id).with_for_update(read=True, key_share=True))
+
+
 def get(connection: Connection, agent_id: int) -> Agent | None:
     """The agent, deleted or not."""
     row = connection.execute(_AGENT.where(agents.c.id == agent_id)).one_or_none()

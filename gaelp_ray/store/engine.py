@@ -51,7 +51,7 @@ class Store:
             try:
                 with self._engine.begin() as tx:
                     return use_case(tx, *args, **kwargs)
-            except SQLAlchemyError as error:
+            except (SQLAlchemyError, ValueError) as error:
                 if attempt < _TRIES and _sqlstate(error) in _RETRYABLE:
                     continue
                 raise translate(error) from error
@@ -66,7 +66,7 @@ class Store:
             except DBAPIError as error:
                 if last or not error.connection_invalidated:
                     raise translate(error) from error
-            except SQLAlchemyError as error:
+            except (SQLAlchemyError, ValueError) as error:
                 raise translate(error) from error
         raise AssertionError("unreachable")
 
@@ -83,10 +83,11 @@ class Store:
         self._engine.dispose()
 
 
+_NOT_TEXT = "Text may not hold NUL characters or half of a surrogate pair."
 _BY_STATE: dict[str, GaelpError] = {
     "23505": Conflict("Something with this name or key exists already; choose another."),
     "22003": InvalidInput("A number is too large for the database."),
-    "22P05": InvalidInput("Text may not hold NUL characters."),
+    "22P05": InvalidInput(_NOT_TEXT),
 }
 _BUSY = "Other changes were in the way three times; nothing was changed, try again."
 _GONE = "The database does not answer; nothing was changed, try again."
@@ -94,8 +95,11 @@ _GONE = "The database does not answer; nothing was changed, try again."
 _GONE_CLASSES = {"08", "53", "57"}
 
 
-def translate(error: SQLAlchemyError) -> Exception:
+def translate(error: Exception) -> Exception:
     """The product's error for a database error; one that is our own mistake is left as it is."""
+    # What the driver says of text that it cannot send.
+    if isinstance(error, UnicodeEncodeError) or (isinstance(error, ValueError) and "NUL" in str(error)):
+        return InvalidInput(_NOT_TEXT)
     state = _sqlstate(error) or ""
     if state in _RETRYABLE:
         return Unavailable(_BUSY)
@@ -110,7 +114,7 @@ def translate(error: SQLAlchemyError) -> Exception:
     return error
 
 
-def _sqlstate(error: SQLAlchemyError) -> str | None:
+def _sqlstate(error: Exception) -> str | None:
     original: Any = getattr(error, "orig", None)
     return getattr(original, "pgcode", None)
 

@@ -46,6 +46,11 @@ def lock(tx: Connection, job_id: int) -> Job | None:
     return rows.job(row) if row else None
 
 
+def lock_key(tx: Connection, owner: str, key: str) -> None:
+    """Let submissions with one idempotency key take turns until the transaction ends."""
+    tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"{owner}/{key}", 0))))
+
+
 def find_by_key(tx: Connection, owner: str, key: str) -> tuple[Job, str | None] | None:
     """The job submitted with an idempotency key, and the digest of the body it came with."""
     row = tx.execute(select(jobs).where(jobs.c.owner == owner, jobs.c.idempotency_key == key)).one_or_none()

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, select, text
 
 from gaelp_ray.domain.agents import AgentStatus
 from gaelp_ray.domain.resources import Resources
-from gaelp_ray.domain.scheduling import Claim, QueuedJob
+from gaelp_ray.domain.scheduling import Claim, QueuedJob, WaitCode
 from gaelp_ray.store import rows
 from gaelp_ray.store.tables import attempts
 
@@ -24,24 +24,28 @@ _QUEUE = text(
         SELECT (SELECT shape FROM jobs WHERE state = 'queued' AND shape > shapes.shape ORDER BY shape LIMIT 1)
         FROM shapes WHERE shapes.shape IS NOT NULL
     )
-    SELECT head.*, agents.status = :active AS agent_active
+    SELECT head.*
     FROM shapes
     CROSS JOIN LATERAL (
-        SELECT id, row_version, priority, submitted_at, agent_id, wait_code,
-               cpu_milli, memory_bytes, gpu_milli, storage_bytes
+        SELECT jobs.id, row_version, priority, submitted_at, agent_id, wait_code,
+               cpu_milli, memory_bytes, gpu_milli, storage_bytes, agents.status = :active AS agent_active
         FROM jobs
+        JOIN agents ON agents.id = jobs.agent_id
+        -- A paused agent's jobs are heads until they were told so; then they stand in nobody's way.
         WHERE state = 'queued' AND shape = shapes.shape
-        ORDER BY priority DESC, submitted_at, id
+            AND (agents.status = :active OR wait_code IS DISTINCT FROM :on_hold)
+        ORDER BY priority DESC, submitted_at, jobs.id
         LIMIT :heads
     ) AS head
-    JOIN agents ON agents.id = head.agent_id
     """
 )
 
 
 def queue(connection: Connection, *, heads: int = HEADS_PER_SHAPE) -> tuple[QueuedJob, ...]:
-    """The first ``heads`` waiting jobs of every shape."""
-    found = connection.execute(_QUEUE, {"active": AgentStatus.ACTIVE, "heads": heads})
+    """The first ``heads`` waiting jobs of every shape, without those that know they are on hold."""
+    found = connection.execute(
+        _QUEUE, {"active": AgentStatus.ACTIVE, "on_hold": WaitCode.ON_HOLD, "heads": heads}
+    )
     return tuple(
         QueuedJob(
             id=row.id,

@@ -2,10 +2,12 @@
 
 import { setAttribute } from './dom.js';
 import { integer, ticks } from './format.js';
-import { byAttempt, decimate } from './series.js';
+import { byAttempt, decimate, means } from './series.js';
 
-const MARGIN = { top: 14, right: 14, bottom: 26, left: 10 };
+const MARGIN = { top: 24, right: 14, bottom: 26, left: 10 };
 const TICK_GAP = { x: 80, y: 44 };
+/** Of more points than pixels the eye sees a blur; the means over this many pixels show the way. */
+const MEAN_WIDTH = 6;
 const LABEL_FONT = '12px system-ui, sans-serif';
 /** Keys that move the cursor, and by how many points. */
 const JUMPS = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -20, PageUp: 20, Home: -Infinity, End: Infinity };
@@ -23,6 +25,7 @@ export class Chart {
   #curve = [];
   #cursor = null;
   #scale = null;
+  #dense = false;
 
   constructor(host, { describe, onCursor }) {
     this.#host = host;
@@ -35,6 +38,11 @@ export class Chart {
   /** The point under the cursor, or null while it rests: then the newest point is of interest. */
   get cursor() {
     return this.#cursor;
+  }
+
+  /** Whether the strong line is one of means, as there are more points than pixels. */
+  get isDense() {
+    return this.#dense;
   }
 
   show(curve) {
@@ -145,13 +153,28 @@ export class Chart {
 
   #drawCurve(context, axes) {
     const segments = byAttempt(this.#curve);
-    let freeFrom = -Infinity;
+    this.#dense = false;
     segments.forEach((segment, index) => {
-      if (index > 0) freeFrom = drawResumption(context, axes, segment[0], freeFrom, this.#colours);
-      const newest = index === segments.length - 1;
-      drawLine(context, axes, segment, newest ? this.#colours.line : this.#colours.oldLine, newest ? 2 : 1.5);
+      const colour = index === segments.length - 1 ? this.#colours.line : this.#colours.oldLine;
+      if (index > 0) drawResumption(context, axes, segment[0], segments[index + 1]?.[0], this.#colours);
+      this.#drawSegment(context, axes, segment, colour);
     });
     drawDot(context, axes, this.#curve.at(-1), this.#colours);
+  }
+
+  #drawSegment(context, axes, points, colour) {
+    const column = (point) => Math.floor(axes.x(point.step));
+    const shown = decimate(points, column);
+    const columns = column(points.at(-1)) - column(points[0]) + 1;
+    if (points.length < 1.5 * columns || columns < 3 * MEAN_WIDTH) {
+      drawLine(context, axes, shown, colour, 2);
+      return;
+    }
+    this.#dense = true;
+    context.globalAlpha = 0.35;
+    drawLine(context, axes, shown, colour, 1);
+    context.globalAlpha = 1;
+    drawLine(context, axes, means(points, (point) => Math.floor(column(point) / MEAN_WIDTH)), colour, 2.5);
   }
 }
 
@@ -242,8 +265,7 @@ function drawGrid(context, axes, colours) {
   });
 }
 
-function drawLine(context, axes, points, colour, width) {
-  const shown = decimate(points, (point) => Math.floor(axes.x(point.step)));
+function drawLine(context, axes, shown, colour, width) {
   context.strokeStyle = colour;
   context.fillStyle = colour;
   context.lineWidth = width;
@@ -252,22 +274,20 @@ function drawLine(context, axes, points, colour, width) {
   else stroke(context, shown.map((point) => [axes.x(point.step), axes.y(point.value)]));
 }
 
-/** Where an attempt went on. Returns the x from which a next label has room. */
-function drawResumption(context, axes, first, freeFrom, colours) {
+/** Where an attempt began, with a label if there is room before the next one's. */
+function drawResumption(context, axes, first, next, colours) {
   const x = Math.round(axes.x(first.step)) + 0.5;
   context.strokeStyle = colours.label;
   context.lineWidth = 1;
   context.setLineDash([3, 4]);
-  stroke(context, [[x, axes.top], [x, axes.bottom]]);
+  stroke(context, [[x, axes.top - 4], [x, axes.bottom]]);
   context.setLineDash([]);
   const label = `attempt ${integer(first.attempt)}`;
   const room = context.measureText(label).width + 8;
-  const start = x + room > axes.right ? x - room : x + 4;
-  if (start < freeFrom) return freeFrom;
+  if (next !== undefined && axes.x(next.step) - x < room) return;
   context.fillStyle = colours.label;
   context.textAlign = 'left';
-  context.fillText(label, start, axes.top + 8);
-  return start + room;
+  context.fillText(label, Math.min(x, axes.right - room), axes.top - 8);
 }
 
 function drawDot(context, axes, point, colours) {

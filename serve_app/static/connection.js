@@ -5,6 +5,8 @@ const LONGEST_WAIT_MS = 15_000;
 const HELLO_WITHIN_MS = 10_000;
 /** A connection that lived this long was a good one; the next wait is short again. */
 const STEADY_MS = 5_000;
+/** After so long without a message an open connection deserves doubt. */
+const QUIET_MS = 10_000;
 /** Close codes of the service are this plus an HTTP status. */
 const CLOSE_BASE = 4000;
 
@@ -21,6 +23,7 @@ export class Connection {
   #timer = 0;
   #failures = 0;
   #liveSince = null;
+  #heardAt = 0;
   #error = null;
 
   constructor(address, { onMessage, onState }) {
@@ -56,7 +59,8 @@ export class Connection {
 
   /** Others found the service silent; a cut that no packet told of would look like peace from here. */
   doubt(token) {
-    if (this.isLive) this.#cut(token, 'The service does not answer.');
+    const quiet = performance.now() - this.#heardAt > QUIET_MS;
+    if (this.isLive && quiet) this.#cut(token, 'The service does not answer.');
   }
 
   #open(token) {
@@ -70,6 +74,7 @@ export class Connection {
   }
 
   #receive(data) {
+    this.#heardAt = performance.now();
     const message = parse(data);
     if (message?.type === 'error') this.#error = message;
     if (message?.type === 'hello') {
@@ -86,7 +91,8 @@ export class Connection {
     const detail = this.#error?.detail || reason;
     const refused = status >= 400 && status < 500 && status !== 429;
     if (!refused) {
-      this.#cut(token, detail || 'The connection was cut.');
+      const what = this.isLive ? 'The connection was cut.' : 'The service cannot be reached.';
+      this.#cut(token, detail || what);
       return;
     }
     this.stop();

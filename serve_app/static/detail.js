@@ -44,7 +44,7 @@ export class Detail {
     this.#paintChart();
     const none = loading ? 'Loading…' : hasEnded(job) ? 'It reported no metrics.' : 'No metrics yet.';
     sayOrHide(byId('plot-empty'), this.#curve.length ? null : none);
-    setText(byId('plot-summary'), summaryOf(this.#curve.length, series, loading));
+    setText(byId('plot-summary'), summaryOf(this.#curve.length, series, loading, this.#chart.isDense));
     this.#paintValues(names, series);
   }
 
@@ -117,9 +117,10 @@ function factsOf(job, now) {
   return facts.join(' · ');
 }
 
-function summaryOf(count, series, loading) {
+function summaryOf(count, series, loading, dense) {
   if (count === 0) return '';
-  const parts = [`${integer(count)} ${count === 1 ? 'point' : 'points'} over steps`];
+  const parts = [`${integer(count)} ${count === 1 ? 'point' : 'points'}`];
+  if (dense) parts.push('the strong line is their mean');
   if (loading) parts.push('loading earlier ones');
   if (series.incomplete) parts.push('the earliest are not shown');
   if (series.thinned) parts.push('older ones are thinned');

@@ -35,7 +35,7 @@ export class Feed {
     }
     arrange(byId('feed'), newest.map(([, change]) => change.root));
     show(byId('feed-empty'), newest.length === 0);
-    show(byId('feed'), newest.length > 0);
+    show(byId('feed-log'), newest.length > 0);
   }
 
   #newEntry(change) {
@@ -45,10 +45,10 @@ export class Feed {
     const states = el('span', { class: 'states' });
     if (change.from) states.append(el('span', { text: change.from }), el('span', { 'aria-label': 'to', role: 'img', text: ' → ' }));
     states.append(el('span', { class: 'to', 'data-state': change.to, text: change.to }));
-    const entry = el('li', {}, el('div', { class: 'change-head' }, job, when), states);
+    const what = el('div', {}, states);
     const remark = remarkOf(change);
-    if (remark) entry.append(el('p', { class: 'soft small brief', text: remark }));
-    return entry;
+    if (remark) what.append(el('p', { class: 'soft small brief', text: remark }));
+    return el('li', {}, el('div', { class: 'change-head' }, job, when), what);
   }
 }
 

@@ -8,7 +8,8 @@ const twoDecimals = new Intl.NumberFormat(undefined, { minimumFractionDigits: 2,
 // Rounded down: nothing is at 100 % before it is done.
 const percents = new Intl.NumberFormat(undefined, { style: 'percent', maximumFractionDigits: 0, roundingMode: 'floor' });
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit' });
-const dayAndClock = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
+const dayAndClock = new Intl.DateTimeFormat(undefined, { month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', second: '2-digit' });
+const full = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
 
 const units = Object.fromEntries(
   ['day', 'hour', 'minute', 'second'].map((unit) => [
@@ -45,15 +46,24 @@ export function duration(seconds) {
     .join(' ');
 }
 
-/** The time of day, with the date when that is not today. */
+/** The time of day, with as much of the date as is not today's. */
 export function time(at) {
   const date = new Date(at);
   if (Number.isNaN(date.getTime())) return '';
-  return (date.toDateString() === new Date().toDateString() ? clock : dayAndClock).format(date);
+  const now = new Date();
+  if (date.toDateString() === now.toDateString()) return clock.format(date);
+  return (date.getFullYear() === now.getFullYear() ? dayAndClock : full).format(date);
 }
 
-/** A formatter for the ticks of an axis that are `step` apart. */
+const tickFormats = new Map();
+
+/** A formatter for the ticks of an axis that are `step` apart; kept, as making one takes longer than drawing. */
 export function ticks(step) {
+  if (!tickFormats.has(step)) tickFormats.set(step, newTicks(step));
+  return tickFormats.get(step);
+}
+
+function newTicks(step) {
   const options = step >= 1000
     ? { notation: 'compact', maximumFractionDigits: 2 }
     : step < 1e-6

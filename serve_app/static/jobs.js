@@ -39,7 +39,7 @@ function newCard(onChoose) {
   name.addEventListener('click', onChoose);
   const pill = newPill();
   const bar = el('div', { class: 'bar', role: 'progressbar', 'aria-valuemin': '0', 'aria-valuemax': '100' }, el('div', { class: 'fill' }));
-  const lines = ['phase', 'steps', 'eta', 'waiting', 'ending', 'attempts'].map((kind) => [kind, el('p', { class: `line brief ${kind}` })]);
+  const lines = ['phase', 'steps', 'eta', 'waiting', 'ending', 'attempts'].map((kind) => [kind, el('p', { class: `line ${kind}` })]);
   const { phase, steps, eta, waiting, ending, attempts } = Object.fromEntries(lines);
   const root = el(
     'li',
@@ -72,14 +72,15 @@ function fill(card, job, chosen, eta) {
   setAttribute(card.root, 'data-chosen', chosen ? '' : null);
   setAttribute(card.root, 'data-status', job.status);
   fillPill(card.pill, job.status);
-  sayOrHide(card.phase, phaseOf(job));
+  const waiting = waitingOf(job);
+  sayOrHide(card.phase, waiting ? null : phaseOf(job));
   const steps = stepsOf(job.progress);
   show(card.bar, job.progress.fraction !== null && job.status !== 'completed');
   setAttribute(card.bar, 'aria-label', `Progress of ${job.name}`);
   setBar(card.bar, job.progress.fraction, steps);
   sayOrHide(card.steps, steps ?? (job.status === 'running' ? 'no step yet' : null));
   sayOrHide(card.eta, eta === null ? null : `about ${duration(eta)} left`);
-  sayOrHide(card.waiting, waitingOf(job));
+  sayOrHide(card.waiting, waiting);
   sayOrHide(card.ending, endingOf(job));
   sayOrHide(card.attempts, attemptsOf(job));
 }

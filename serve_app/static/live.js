@@ -21,6 +21,7 @@ const BUSY_REFRESH_MS = 5_000;
 const IDLE_REFRESH_MS = 30_000;
 /** Live points kept for a job that gets chosen before the database has them. */
 const RECENT = 2_000;
+const WORDS_GAP_MS = 250;
 /** However much happens, the service is asked no more often than this. */
 const REFRESH_GAP_MS = 500;
 
@@ -51,11 +52,20 @@ const refresh = oneAtATime(loadAgentAndJobs);
 // Painting
 
 const dirty = new Set();
+let soon = null;
 
 /** Ask for parts of the page to be painted anew; many calls before a frame cost one painting. */
 function changed(...parts) {
   if (dirty.size === 0) requestAnimationFrame(paint);
   parts.forEach((part) => dirty.add(part));
+}
+
+/** The chart keeps pace with the points; nobody could read words that change as fast. */
+function jobsChangedSoon() {
+  soon ??= setTimeout(() => {
+    soon = null;
+    changed('jobs');
+  }, WORDS_GAP_MS);
 }
 
 function paint() {
@@ -91,12 +101,12 @@ function receive(message) {
 
 function greeted({ at, jobs: newest }) {
   skew = Date.parse(at) - Date.now();
-  show(byId('main'), true);
+  show(byId('board'), true);
   show(byId('forget'), true);
   newest.forEach(adopt);
-  settleChoice();
-  // Also after a cut, when points and changes may have been missed.
+  // After a cut, points and changes may have been missed.
   if (chosenId !== null) loadPast(chosenId);
+  settleChoice();
   tellPast([...jobs.keys()].sort((a, b) => b - a).slice(0, JOBS_TOLD));
   changed('jobs', 'series', 'feed');
   refresh();
@@ -117,7 +127,7 @@ function measured(message) {
     return;
   }
   follow(job, message);
-  changed('jobs');
+  jobsChangedSoon();
   if (message.job_id === chosenId) {
     series.add([message]);
     changed('series');
@@ -143,7 +153,7 @@ function moved(message) {
   const job = jobs.get(message.job_id);
   if (job !== undefined) {
     const before = job.status;
-    Object.assign(job, { phase: message.to, status: message.status, attempt: message.attempt ?? job.attempt });
+    Object.assign(job, { phase: message.to, status: message.status, waiting: null, attempt: message.attempt ?? job.attempt });
     if (job.status !== before) announce(job, message.message);
   }
   feed.add(message);
@@ -249,6 +259,7 @@ async function loadChanges(id) {
 // Keeping up to date
 
 async function loadAgentAndJobs() {
+  refreshedAt = performance.now();
   try {
     const running = { agent_id: agentId, status: 'running', limit: JOBS_PAGE };
     const [agent, newest, active] = await Promise.all([
@@ -257,7 +268,6 @@ async function loadAgentAndJobs() {
       // An old job may run while many newer ones wait.
       get('jobs', running),
     ]);
-    refreshedAt = performance.now();
     paintAgent(agent);
     [...newest.items, ...active.items].forEach(adopt);
     settleChoice();
@@ -325,7 +335,7 @@ function askForToken(why) {
   paintConnection({ name: 'refused' });
   sayOrHide(byId('notice'), null);
   sayOrHide(byId('ask-why'), why);
-  show(byId('main'), false);
+  show(byId('board'), false);
   show(byId('forget'), false);
   show(byId('ask'), true);
   byId('token').focus();
@@ -355,7 +365,7 @@ function startAfresh() {
   recent = [];
   chosenId = null;
   chosenByReader = false;
-  show(byId('main'), false);
+  show(byId('board'), false);
   show(byId('detail'), false);
 }
 

@@ -102,6 +102,28 @@ export function decimate(points, columnOf) {
   return kept;
 }
 
+/** The mean step and value of each bucket of neighbours. */
+export function means(points, bucketOf) {
+  const found = [];
+  let start = 0;
+  for (let end = 1; end <= points.length; end += 1) {
+    if (end < points.length && bucketOf(points[end]) === bucketOf(points[start])) continue;
+    found.push(meanOf(points, start, end));
+    start = end;
+  }
+  return found;
+}
+
+function meanOf(points, start, end) {
+  let step = 0;
+  let value = 0;
+  for (let index = start; index < end; index += 1) {
+    step += points[index].step;
+    value += points[index].value;
+  }
+  return { step: step / (end - start), value: value / (end - start) };
+}
+
 function keepColumn(points, start, end, kept) {
   let low = start;
   let high = start;

@@ -62,8 +62,8 @@ export const clean = (message) => (message ?? '').replace(TERMINAL_CODES, '').tr
 /** How its newest ended attempt ended; while the job goes on that is an earlier one. */
 export function endingOf(job) {
   if (!job.cause || (job.cause === 'success' && !job.message)) return null;
-  const words = sentence(causeOf(job.cause), job.message);
-  return hasEnded(job) ? words : `Before: ${words}`;
+  const words = sentence(job.cause, job.message);
+  return hasEnded(job) ? words : `Last attempt: ${words}`;
 }
 
 export function attemptsOf({ attempt, failures, losses }) {
@@ -81,7 +81,7 @@ export function attemptOf(attempt) {
   if (attempt.claimed_at && attempt.ended_at) {
     parts.push(`ran ${duration((Date.parse(attempt.ended_at) - Date.parse(attempt.claimed_at)) / 1000)}`);
   }
-  if (attempt.cause) parts.push(sentence(causeOf(attempt.cause), attempt.message));
+  if (attempt.cause) parts.push(sentence(attempt.cause, attempt.message));
   else parts.push(attempt.claimed_at ? 'running' : 'starting');
   return parts.join(' · ');
 }
@@ -99,5 +99,7 @@ export function whereOf({ step, attempt, at }) {
 
 function sentence(cause, message) {
   const words = clean(message);
-  return words ? `${cause}: ${words}` : cause;
+  // The message says by whom.
+  if (cause === 'cancelled' && words) return words;
+  return words ? `${causeOf(cause)}: ${words}` : causeOf(cause);
 }

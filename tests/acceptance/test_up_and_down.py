@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from gaelp_ray.cli.machine import head_processes
+from gaelp_ray.config import Settings
 from tests.service import Service
 
 
@@ -25,18 +27,20 @@ def fresh(tmp_path: Path) -> Iterator[Service]:
 
 def kill_everything(service: Service) -> None:
     """The power cut: every process of the service at once, the database too."""
-    victims = [p for p in psutil.process_iter() if belongs(p, service)]
+    victims = [*head_processes(Settings(home=service.home)), *postgres_processes(service)]
     for victim in victims:
         with contextlib.suppress(psutil.NoSuchProcess):
             victim.send_signal(signal.SIGKILL)
     psutil.wait_procs(victims, timeout=20)
 
 
-def belongs(process: psutil.Process, service: Service) -> bool:
-    with contextlib.suppress(psutil.Error):
-        marked = process.environ().get("GAELP_HEAD_OF") == str(service.home)
-        return marked or str(service.home) in " ".join(process.cmdline())
-    return False
+def postgres_processes(service: Service) -> list[psutil.Process]:
+    found: list[psutil.Process] = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if "postgres" in process.name() and str(service.home) in " ".join(process.cmdline()):
+                found += [process, *process.children()]
+    return found
 
 
 def test_jobs_survive_down_and_a_power_cut(fresh: Service) -> None:
@@ -48,7 +52,8 @@ def test_jobs_survive_down_and_a_power_cut(fresh: Service) -> None:
         fresh.wait_step(api, job, 3)
 
     fresh.down()
-    assert [p for p in psutil.process_iter() if belongs(p, fresh)] == []
+    assert head_processes(Settings(home=fresh.home)) == []
+    assert postgres_processes(fresh) == []
     fresh.down()
 
     fresh.up()
