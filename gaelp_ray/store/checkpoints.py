@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Select, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from gaelp_ray.domain.checkpoints import CheckpointRecord
 from gaelp_ray.store import rows
@@ -58,7 +58,7 @@ def latest(connection: Connection, job_ids: Sequence[int]) -> dict[int, Checkpoi
     """The newest existing checkpoint of each job that has one."""
     query = (
         _RECORD.where(checkpoints.c.job_id == func.any(list(job_ids)), checkpoints.c.deleted_at.is_(None))
-        .distinct(checkpoints.c.job_id)
+        .ext(distinct_on(checkpoints.c.job_id))
         .order_by(checkpoints.c.job_id, checkpoints.c.step.desc(), checkpoints.c.id.desc())
     )
     return {row.job_id: rows.checkpoint(row) for row in connection.execute(query)}

@@ -7,6 +7,7 @@ import { attemptsOf, byUrgency, endingOf, glyphOf, phaseOf, stepsOf, waitingOf }
 export class JobList {
   #cards = new Map();
   #onChoose;
+  #shownId = null;
 
   constructor(onChoose) {
     this.#onChoose = onChoose;
@@ -21,6 +22,8 @@ export class JobList {
     this.#forgetAllBut(new Set(ordered.map((job) => job.id)));
     setText(byId('jobs-count'), ordered.length ? integer(ordered.length) : '');
     show(byId('jobs-empty'), ordered.length === 0);
+    if (chosenId !== this.#shownId && this.#cards.has(chosenId)) bringIntoView(byId('jobs'), this.#cards.get(chosenId).root);
+    this.#shownId = chosenId;
   }
 
   #card(job) {
@@ -31,6 +34,17 @@ export class JobList {
   #forgetAllBut(ids) {
     for (const id of this.#cards.keys()) if (!ids.has(id)) this.#cards.delete(id);
   }
+}
+
+/** Scrolls the list alone; `scrollIntoView` would move the page under the reader as well. */
+function bringIntoView(list, card) {
+  const [frame, box] = [list.getBoundingClientRect(), card.getBoundingClientRect()];
+  list.scrollBy({ left: outsideBy(box.left, box.right, frame.left, frame.right), top: outsideBy(box.top, box.bottom, frame.top, frame.bottom) });
+}
+
+function outsideBy(start, end, frameStart, frameEnd) {
+  if (start < frameStart) return start - frameStart;
+  return Math.max(0, Math.min(end - frameEnd, start - frameStart));
 }
 
 /** The button spreads over its card by style; the rest lies beside it, where screen readers find it. */

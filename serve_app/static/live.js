@@ -259,6 +259,8 @@ async function loadChanges(id) {
 // Keeping up to date
 
 async function loadAgentAndJobs() {
+  // A refresh may have waited for its turn while the token was forgotten.
+  if (currentToken() === null) return;
   refreshedAt = performance.now();
   try {
     const running = { agent_id: agentId, status: 'running', limit: JOBS_PAGE };
