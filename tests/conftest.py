@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from sqlalchemy import Connection, create_engine, make_url, text
+from sqlalchemy import create_engine, make_url, text
 
 from gaelp_ray.store import migrate
 from gaelp_ray.store.engine import Store
@@ -129,13 +129,6 @@ def store(database_url: str) -> Iterator[Store]:
     opened = Store(database_url, pool_size=12)
     yield opened
     opened.close()
-
-
-@pytest.fixture
-def tx(store: Store) -> Iterator[Connection]:
-    """One transaction for the whole test, rolled back after it."""
-    with store.engine.connect() as connection:
-        yield connection
 
 
 #: Runs an SQL statement and returns its rows.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from functools import partial
 
@@ -13,6 +14,8 @@ from gaelp_ray.config import Settings
 from gaelp_ray.domain.metrics import MetricPoint
 from gaelp_ray.observability.metrics import POINTS_STORED, POINTS_WAITING
 from gaelp_ray.services import metrics as metric_service
+
+log = logging.getLogger(__name__)
 
 STORE_S = 0.5
 BATCH = 2000
@@ -71,12 +74,27 @@ class MetricsHub:
         while batch := self._next_batch():
             points = [point for pushed, _ in batch for point in pushed]
             write = partial(self._runtime.store.transact, metric_service.store, points)
-            await until_available(write)
+            try:
+                await until_available(write)
+            except Exception:
+                # Something in the batch cannot be stored: alone, each push shows whether it is the one.
+                await self._store_one_by_one(batch)
+                continue
             for _, stored in batch:
                 if not stored.done():
                     stored.set_result(None)
             meters.count(POINTS_STORED, len(points), shard=self._shard)
         meters.gauge(POINTS_WAITING, len(self._waiting), shard=self._shard)
+
+    async def _store_one_by_one(self, batch: list[tuple[list[MetricPoint], asyncio.Future[None]]]) -> None:
+        for points, stored in batch:
+            write = partial(self._runtime.store.transact, metric_service.store, points)
+            try:
+                await until_available(write)
+            except Exception:
+                log.exception("points cannot be stored", extra={"count": len(points)})
+            if not stored.done():
+                stored.set_result(None)
 
     def _next_batch(self) -> list[tuple[list[MetricPoint], asyncio.Future[None]]]:
         count = pushes = 0

@@ -27,7 +27,7 @@ from gaelp_ray.bootstrap import Runtime
 from gaelp_ray.config import Settings
 from gaelp_ray.domain.attempts import Directive, LaunchOrder, Outcome
 from gaelp_ray.domain.checkpoints import Retention
-from gaelp_ray.domain.errors import SetupError
+from gaelp_ray.domain.errors import Forbidden, SetupError
 from gaelp_ray.domain.jobs import EndCause
 from gaelp_ray.domain.metrics import MetricPoint
 from gaelp_ray.observability.metrics import ATTEMPTS_ENDED, LIVE_ATTEMPTS, SILENT_ATTEMPTS
@@ -117,16 +117,19 @@ class Launcher:
         if order.attempt_id in self._owned:
             return
         try:
-            secrets = read_secrets(self._settings, order.secrets)
-        except SetupError as error:
-            self._spawn(self._end(order.attempt_id, Outcome(EndCause.MISCONFIGURED, error.message)))
+            ref = self._hand_to_ray(order)
+        except Exception as error:  # whatever is wrong with one order must not hold up the others
+            self._spawn(self._end(order.attempt_id, Outcome(EndCause.MISCONFIGURED, f"{error}"[:2000])))
             return
-        settings = self._settings
-        me = ray.get_runtime_context().current_actor
-        task = ray.remote(run).options(**task_options(order))
-        ref = task.remote(order, me, self._hub, settings.storage_uri, settings.log_limit_bytes, secrets)
         self._owned[order.attempt_id] = Owned(order, ref)
         self._spawn(self._watch(order.attempt_id, ref))
+
+    def _hand_to_ray(self, order: LaunchOrder) -> Any:
+        settings = self._settings
+        secrets = read_secrets(settings, order.secrets)
+        me = ray.get_runtime_context().current_actor
+        task = ray.remote(run).options(**task_options(order))
+        return task.remote(order, me, self._hub, settings.storage_uri, settings.log_limit_bytes, secrets)
 
     async def _watch(self, attempt_id: int, ref: Any) -> None:
         """Wait for the task; its process has told its end itself, unless it could not."""
@@ -167,10 +170,10 @@ class Launcher:
             self._owned[attempt_id].claimed = True
         return bool(granted)
 
-    async def beat(self, attempt_id: int, _token: str) -> Directive:
+    async def beat(self, attempt_id: int, token: str) -> Directive:
         """A sign of life; the answer says whether to go on."""
         owned = self._owned.get(attempt_id)
-        if owned is None:
+        if owned is None or owned.order.token != token:
             return Directive(stop=EndCause.SUPERSEDED)
         owned.seen_at = time.monotonic()
         return owned.directive
@@ -199,8 +202,8 @@ class Launcher:
         )
         return [record.uri for record in let_go or ()]
 
-    async def spend(self, attempt_id: int, _token: str, amount_micros: int, key: str) -> int:
-        owned = self._owned[attempt_id]
+    async def spend(self, attempt_id: int, token: str, amount_micros: int, key: str) -> int:
+        owned = self._proven(attempt_id, token)
         balance = await self._remember(
             budget_service.spend,
             owned.order.agent_id,
@@ -211,8 +214,16 @@ class Launcher:
         )
         return int(balance)
 
-    async def append_log(self, attempt_id: int, _token: str, start_byte: int, content: bytes) -> None:
+    async def append_log(self, attempt_id: int, token: str, start_byte: int, content: bytes) -> None:
+        self._proven(attempt_id, token)
         await self._remember(attempt_service.append_log, attempt_id, start_byte, content, now=utc_now())
+
+    def _proven(self, attempt_id: int, token: str) -> Owned:
+        """The attempt, if the caller is the process that runs it; else ``Forbidden``."""
+        owned = self._owned.get(attempt_id)
+        if owned is None or owned.order.token != token:
+            raise Forbidden(f"This process does not run attempt {attempt_id}.")
+        return owned
 
     async def finish(self, attempt_id: int, token: str, outcome: Outcome) -> None:
         await self._end(attempt_id, outcome, token=uuid.UUID(token))
@@ -320,6 +331,6 @@ def read_secrets(settings: Settings, wanted: Mapping[str, str]) -> dict[str, str
     for variable, name in wanted.items():
         try:
             values[variable] = (folder / name).read_text().rstrip("\n")
-        except OSError:
+        except (OSError, UnicodeDecodeError):
             raise SetupError(f"The secret {name!r} for {variable} is not on the cluster.") from None
     return values

@@ -28,6 +28,9 @@ from gaelp_ray.store import migrate as migrations
 
 #: Environment variable that marks the processes of the head that belongs to a data folder.
 _MARK = "GAELP_HEAD_OF"
+#: File with the address of a cluster that `gaelp up --address` joined and did not start.
+_JOINED = "joined-ray-address"
+_APPLICATION = "gaelp"
 READY_S = 120.0
 
 Say = Callable[[str], None]
@@ -38,6 +41,8 @@ def start(settings: Settings, *, address: str | None, say: Say) -> None:
     if local.is_up(settings):
         return
     say("Checking ports")
+    if address is not None:
+        check_cluster(address)
     check_ports(settings, joining=address is not None)
     say("Starting PostgreSQL" if settings.database_url is None else "Connecting to PostgreSQL")
     settings = with_database(settings)
@@ -49,6 +54,8 @@ def start(settings: Settings, *, address: str | None, say: Say) -> None:
     if address is None:
         say("Starting Ray")
         address = start_ray(settings)
+    else:
+        (settings.data_dir / _JOINED).write_text(address)
     say("Deploying the API")
     deploy(settings, address)
     say("Waiting for the service to be ready")
@@ -57,6 +64,7 @@ def start(settings: Settings, *, address: str | None, say: Say) -> None:
 
 def stop(settings: Settings) -> None:
     """Stop the local Ray head and the embedded database, in this order, by pid."""
+    leave_cluster(settings)
     stop_ray(settings)
     if settings.database_url is None:
         database.stop(settings.data_dir)
@@ -91,7 +99,7 @@ def migrate(settings: Settings) -> str:
 
 def check_ports(settings: Settings, *, joining: bool) -> None:
     """Raise ``SetupError`` for the first port that somebody else has."""
-    wanted = {"GAELP_PORT": settings.port}
+    wanted = {} if joining and _serve_answers(settings) else {"GAELP_PORT": settings.port}
     if not joining and not ray_is_running(settings):
         wanted |= {
             "GAELP_RAY_PORT": settings.ray_port,
@@ -105,6 +113,22 @@ def check_ports(settings: Settings, *, joining: bool) -> None:
                 probe.bind((settings.host, port))
             except OSError:
                 raise SetupError(f"Port {port} is in use; stop what uses it or set {name}.") from None
+
+
+def _serve_answers(settings: Settings) -> bool:
+    """Whether the port is held by the ingress of a Ray Serve that runs already."""
+    with contextlib.suppress(httpx.HTTPError):
+        return httpx.get(f"{local.base_url(settings)}/-/healthz", timeout=2).text == "success"
+    return False
+
+
+def check_cluster(address: str) -> None:
+    """Raise ``SetupError`` unless something listens there: Ray itself would keep trying for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, ValueError):
+        raise SetupError(f"There is no Ray cluster at {address}; check --address.") from None
 
 
 def start_ray(settings: Settings) -> str:
@@ -187,14 +211,16 @@ def deploy(settings: Settings, address: str) -> None:
     from serve_app.main import build  # noqa: PLC0415
 
     os.environ |= {k: v for k, v in ray_environment(settings).items() if k.startswith("RAY_SERVE_")}
-    ray.init(address=address, namespace=handles.NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
+    connect(address)
     try:
         retire_others(settings, cluster_id())
         handles.ensure(settings)
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
         options = HTTPOptions(host=settings.host, port=settings.port)
         serve.start(http_options=options, logging_config={"log_level": "ERROR"})
-        serve.run(build(settings), name="gaelp", route_prefix="/", logging_config={"log_level": "WARNING"})
+        serve.run(
+            build(settings), name=_APPLICATION, route_prefix="/", logging_config={"log_level": "WARNING"}
+        )
     finally:
         ray.shutdown()
 
@@ -233,6 +259,38 @@ def wait_ready(settings: Settings) -> None:
 def ray_is_running(settings: Settings) -> bool:
     """Whether the head that `gaelp up` started here still lives."""
     return bool(head_processes(settings))
+
+
+def leave_cluster(settings: Settings) -> None:
+    """Take the API and the actors off a cluster that was joined; the cluster itself goes on."""
+    joined = settings.data_dir / _JOINED
+    if not joined.exists():
+        return
+    import ray  # noqa: PLC0415 - slow to import
+    from ray import serve  # noqa: PLC0415
+
+    from gaelp_ray.actors import handles  # noqa: PLC0415
+
+    with contextlib.suppress(SetupError):
+        check_cluster(joined.read_text())
+        connect(joined.read_text())
+        try:
+            serve.delete(_APPLICATION)
+            for name in handles.names(settings):
+                with contextlib.suppress(ValueError):
+                    ray.kill(ray.get_actor(name, namespace=handles.NAMESPACE))
+        finally:
+            ray.shutdown()
+    joined.unlink()
+
+
+def connect(address: str) -> None:
+    """Connect this process to a Ray cluster."""
+    import ray  # noqa: PLC0415
+
+    from gaelp_ray.actors import handles  # noqa: PLC0415
+
+    ray.init(address=address, namespace=handles.NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
 
 
 def stop_ray(settings: Settings) -> None:

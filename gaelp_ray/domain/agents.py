@@ -22,7 +22,9 @@ _MODULE_ENTRYPOINT = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*\Z"
 _SCRIPT_ENTRYPOINT = re.compile(r"^(python3? +)?[\w./-]+\.py( .*)?\Z")
 # https://github.com/distribution/reference: lower-case path components, optional host, tag and digest.
 _IMAGE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9.:_/-]{0,254}(@sha256:[a-f0-9]{64})?\Z")
-_WORKING_DIR = re.compile(r"^(/|(s3|gs|https|gcs|azure|abfss)://)[\w ./:@+=,~-]{1,1000}\Z")
+_WORKING_DIR = re.compile(
+    r"^(/[\w ./:@+=,~-]{0,1000}|(s3|gs|https|gcs|azure|abfss)://[\w ./:@+=,~-]{1,1000}\.zip)\Z"
+)
 #: Names the service sets itself in a training process.
 _RESERVED_ENV = ("GAELP_", "RAY_", "LD_", "PYTHON")
 

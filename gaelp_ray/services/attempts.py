@@ -134,8 +134,9 @@ def save_checkpoint(
     Returns the checkpoints that retention lets go.
     None: the attempt has ended, so its checkpoint does not count.
     """
+    job = _lock_job(tx, attempt_id)
     attempt = attempt_store.lock_live(tx, attempt_id, token)
-    if attempt is None:
+    if job is None or attempt is None:
         return None
     checkpoint_store.add(
         tx,

@@ -87,6 +87,7 @@ _NOT_TEXT = "Text may not hold NUL characters or half of a surrogate pair."
 _BY_STATE: dict[str, GaelpError] = {
     "23505": Conflict("Something with this name or key exists already; choose another."),
     "22003": InvalidInput("A number is too large for the database."),
+    "22P02": InvalidInput("Text may hold only whole Unicode characters."),
     "22P05": InvalidInput(_NOT_TEXT),
 }
 _BUSY = "Other changes were in the way three times; nothing was changed, try again."

@@ -29,6 +29,9 @@ class Link(Protocol):
     def report(self, points: list[MetricPoint]) -> None:
         """Hand over points without waiting; they are sent again if the hub dies before it stored them."""
 
+    def unstored(self) -> list[MetricPoint]:
+        """Points handed over that the hub has not stored yet, as far as is known."""
+
     def finish(self, outcome: Outcome) -> None: ...
 
 
@@ -59,9 +62,11 @@ class ActorLink:
         self, step: int, saved: Saved, metrics: dict[str, float], points: list[MetricPoint]
     ) -> Sequence[str]:
         # A next attempt goes on after this step and never repeats these points: they must not be lost.
-        on_their_way = [point for _, batch in list(self._unstored) for point in batch]
-        uris: Sequence[str] = self._ask("save_checkpoint", step, saved, metrics, on_their_way + points)
+        uris: Sequence[str] = self._ask("save_checkpoint", step, saved, metrics, points)
         return uris
+
+    def unstored(self) -> list[MetricPoint]:
+        return [point for _, batch in self._unstored for point in batch]
 
     def spend(self, amount_micros: int, key: str) -> int:
         return int(self._ask("spend", amount_micros, key))

@@ -69,6 +69,7 @@ class Supervisor:
         self._kill_at: float | None = None
         self._points: list[MetricPoint] = []
         self._lock = threading.Lock()
+        self._over = threading.Event()
         self._peak_memory = 0
         self._last_step = 0
         self._saves: Counter[int] = Counter()
@@ -98,6 +99,8 @@ class Supervisor:
         self._channel.send(start)
         listener = threading.Thread(target=self._listen, daemon=True)
         listener.start()
+        shipper = threading.Thread(target=self._ship_logs, daemon=True)
+        shipper.start()
         try:
             self._watch(process)
         finally:
@@ -106,8 +109,16 @@ class Supervisor:
             listener.join(DRAIN_S)
             self._channel.close()
         self._capture.finish(DRAIN_S)
+        self._over.set()
+        shipper.join()
         self._flush()
+        self._capture.flush(self._link.log)
         return self._outcome(process.returncode)
+
+    def _ship_logs(self) -> None:
+        """On a thread of its own: a log that waits for the database must not hold up the limits."""
+        while not self._over.wait(FLUSH_S):
+            self._capture.flush(self._link.log)
 
     def _spawn(self) -> tuple[subprocess.Popen[bytes], Channel]:
         channel, theirs = Channel.pair()
@@ -138,6 +149,7 @@ class Supervisor:
         # The runtime environment's code folders reach a worker through sys.path.
         paths = [p for p in (self._folder(), *sys.path) if p]
         own = {FD_VARIABLE: str(channel.fileno()), "PYTHONPATH": os.pathsep.join(paths)}
+        own["TMPDIR"] = str(self._place.scratch)
         return kept | numeric | dict(self._order.environment_vars) | dict(self._place.secrets) | own
 
     def _start_message(self) -> dict[str, Any]:
@@ -259,9 +271,7 @@ class Supervisor:
         uri = f"{self._place.storage_uri.rstrip('/')}/checkpoints/{folder}"
         try:
             saved = checkpoints.save(path, uri)
-            with self._lock:
-                points = list(self._points)
-            for expendable in self._link.save_checkpoint(step, saved, metrics, points):
+            for expendable in self._link.save_checkpoint(step, saved, metrics, self._unstored()):
                 checkpoints.delete(expendable)
         except Exception as error:
             # Whatever storage raised: a process that gets no answer would wait for ever.
@@ -296,10 +306,15 @@ class Supervisor:
             self._channel.send(message)
 
     def _flush(self) -> None:
+        # Under the lock, so that a point is always either here or with the link: see `_unstored`.
         with self._lock:
             points, self._points = self._points, []
-        self._link.report(points)
-        self._capture.flush(self._link.log)
+            self._link.report(points)
+
+    def _unstored(self) -> list[MetricPoint]:
+        """Points that the database may not have yet, wherever they are on their way."""
+        with self._lock:
+            return [*self._link.unstored(), *self._points]
 
     def _outcome(self, exit_status: int) -> Outcome:
         """What the end means: the service's reason to stop it, its own word, or its exit status."""

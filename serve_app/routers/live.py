@@ -48,16 +48,19 @@ async def watch_agent(socket: WebSocket, agent_id: int) -> None:
     try:
         caller = authenticate(websocket_token(socket))
         await _check(agent_id, caller)
+        # Watching begins before the greeting is read, so that nothing falls between the two.
+        async with context().live.subscribe(agent_id) as subscriber:
+            await _serve(socket, await _greeting(agent_id, caller), subscriber)
     except GaelpError as error:
-        status = status_of(error)
-        with contextlib.suppress(WebSocketDisconnect, RuntimeError):
-            await socket.send_json(
-                {"type": "error", "status": status, "code": error.code, "detail": error.message}
-            )
-            await socket.close(4000 + status, error.message[:120])
-        return
-    async with context().live.subscribe(agent_id) as subscriber:
-        await _serve(socket, agent_id, caller, subscriber)
+        await _refuse(socket, error)
+
+
+async def _refuse(socket: WebSocket, error: GaelpError) -> None:
+    status = status_of(error)
+    last = {"type": "error", "status": status, "code": error.code, "detail": error.message}
+    with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+        await socket.send_json(last)
+        await socket.close(4000 + status, error.message[:120])
 
 
 async def _check(agent_id: int, caller: Principal) -> None:
@@ -66,9 +69,9 @@ async def _check(agent_id: int, caller: Principal) -> None:
     agent_service.visible(await context().agents.get(agent_id), agent_id, caller)
 
 
-async def _serve(socket: WebSocket, agent_id: int, caller: Principal, subscriber: Subscriber) -> None:
+async def _serve(socket: WebSocket, greeting: dict[str, Any], subscriber: Subscriber) -> None:
     """Send until the client leaves. It has nothing to say, but only a read notices that it left."""
-    sending = asyncio.create_task(_send(socket, agent_id, caller, subscriber))
+    sending = asyncio.create_task(_send(socket, greeting, subscriber))
     try:
         while (await socket.receive())["type"] != "websocket.disconnect":
             pass
@@ -80,8 +83,8 @@ async def _serve(socket: WebSocket, agent_id: int, caller: Principal, subscriber
             await sending
 
 
-async def _send(socket: WebSocket, agent_id: int, caller: Principal, subscriber: Subscriber) -> None:
-    await socket.send_text(json.dumps(await _greeting(agent_id, caller), default=str))
+async def _send(socket: WebSocket, greeting: dict[str, Any], subscriber: Subscriber) -> None:
+    await socket.send_text(json.dumps(greeting, default=str))
     while True:
         for message in await subscriber.take():
             await socket.send_text(json.dumps(message))

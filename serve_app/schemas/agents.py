@@ -40,7 +40,8 @@ class VersionIn(In):
     )
     docker_image: str | None = None
     working_dir: str | None = Field(
-        default=None, description="The job's code: a path that every node sees, or a URI that Ray can fetch."
+        default=None,
+        description="The job's code: a folder that every node sees, or the URI of a .zip that Ray can fetch.",
     )
     config: Json = Field(default_factory=dict)
     requirements: list[str] = Field(default_factory=list, description="pip requirement lines.")

@@ -165,7 +165,9 @@ function moved(message) {
 }
 
 function announce(job, message) {
-  setText(byId('announcer'), `${job.name} is ${job.status}. ${clean(message)}`.trim());
+  // A traceback would be read out to its end.
+  const [firstLine] = clean(message).split('\n');
+  setText(byId('announcer'), `${job.name} is ${job.status}. ${firstLine}`.trim());
 }
 
 function adopt(job) {

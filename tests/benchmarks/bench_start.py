@@ -21,6 +21,7 @@ import psutil
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from tests.benchmarks.output import Baseline, Report, percentile, say
+from tests.benchmarks.plain_tasks import ALL_RUN
 from tests.benchmarks.running import memory_mib, processes, running
 from tests.service import Service, eventually
 
@@ -176,7 +177,10 @@ def plain_tasks(service: Service) -> Iterator[float]:
     with subprocess.Popen([*command, *given], stdin=pipe, stdout=pipe, text=True) as driver:
         assert driver.stdout is not None
         try:
-            yield float(driver.stdout.readline())
+            line = next((line for line in driver.stdout if line.startswith(ALL_RUN)), None)
+            if line is None:
+                raise RuntimeError("the plain Ray tasks did not run; see above")
+            yield float(line.removeprefix(ALL_RUN))
         finally:
             driver.kill()
 

@@ -70,7 +70,7 @@ def transaction(store: Store) -> Iterator[Connection]:
 def test_an_event_is_heard_as_it_was_told(world: World, job: Job) -> None:
     reader = Reader(world.store)
     world.cancel(job)
-    eventually(lambda: reader.read())
+    eventually(reader.read)
     [told] = world.store.read(event_store.of_job, job.id, after=1, limit=10)
     events, _ = world.store.read(event_store.feed, Cursor(0, 0), limit=10)
     assert events[-1] == told

@@ -10,8 +10,8 @@ from tests.builders import World, resources
 
 def test_an_empty_system_counts_nothing_of_everything(world: World) -> None:
     found = world.store.read(service.status)
-    assert found.jobs == {status: 0 for status in JobStatus}
-    assert found.phases == {state: 0 for state in JobState}
+    assert found.jobs == dict.fromkeys(JobStatus, 0)
+    assert found.phases == dict.fromkeys(JobState, 0)
     assert (found.agents_by_type, found.claimed, found.leader) == ({}, Resources(), None)
 
 

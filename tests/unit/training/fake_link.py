@@ -72,6 +72,9 @@ class FakeLink:
             self.points += points
             self._changed.notify_all()
 
+    def unstored(self) -> list[MetricPoint]:
+        return []
+
     def finish(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
 
