@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -170,11 +171,13 @@ def many_tasks(service: Service, idle_mib: float) -> Crowd:
 @contextmanager
 def plain_tasks(service: Service) -> Iterator[float]:
     """Seconds until all ran; they run until the end of the block."""
-    command = [sys.executable, "-m", "tests.benchmarks.plain_tasks"]
     address = f"127.0.0.1:{service.environment['GAELP_RAY_PORT']}"
     given = [address, str(MANY), str(CPUS), str(MEMORY_MIB * 1024**2)]
-    pipe = subprocess.PIPE
-    with subprocess.Popen([*command, *given], stdin=pipe, stdout=pipe, text=True) as driver:
+    command = [sys.executable, "-m", "tests.benchmarks.plain_tasks", *given]
+    with (
+        tempfile.TemporaryDirectory(prefix="gaelp-bench-plain-") as folder,
+        subprocess.Popen([*command, folder], stdout=subprocess.PIPE, text=True) as driver,
+    ):
         assert driver.stdout is not None
         try:
             line = next((line for line in driver.stdout if line.startswith(ALL_RUN)), None)

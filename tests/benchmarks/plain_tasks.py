@@ -1,14 +1,14 @@
 """Plain Ray tasks that do nothing but wait: what a process on Ray costs before anybody adds to it.
 
-Run as a program: ``python -m tests.benchmarks.plain_tasks RAY_ADDRESS COUNT CPUS MEMORY_BYTES``. Prints a
-line of ``ALL_RUN`` and the seconds until all of them ran; they run until this process ends.
+Run as a program: ``python -m tests.benchmarks.plain_tasks RAY_ADDRESS COUNT CPUS MEMORY_BYTES FOLDER``. The
+tasks say in the folder that they run. Prints ``ALL_RUN`` and the seconds until all did; they run until this
+process ends.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -22,19 +22,19 @@ BOUND_S = 300.0
 def main() -> None:
     import ray  # noqa: PLC0415 - slow to import
 
-    address, count, cpus, memory = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
+    address, count, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[5])
+    cpus, memory = float(sys.argv[3]), int(sys.argv[4])
     ray.init(address=address, namespace="plain", log_to_driver=False, logging_level=logging.ERROR)
-    with tempfile.TemporaryDirectory(prefix="gaelp-bench-plain-") as folder:
-        task: Any = ray.remote(num_cpus=cpus, memory=memory, max_retries=0)(arrive_and_wait)
-        started = time.monotonic()
-        arrivals = [Path(folder) / str(number) for number in range(count)]
-        running = [task.remote(str(arrival)) for arrival in arrivals]
-        while not all(arrival.exists() for arrival in arrivals):
-            time.sleep(0.02)
-            if time.monotonic() > started + BOUND_S:
-                raise TimeoutError(f"{count} tasks did not run within {BOUND_S} s")
-        print(f"{ALL_RUN}{time.monotonic() - started}", flush=True)
-        ray.wait(running, timeout=BOUND_S)
+    task: Any = ray.remote(num_cpus=cpus, memory=memory, max_retries=0)(arrive_and_wait)
+    started = time.monotonic()
+    arrivals = [folder / str(number) for number in range(count)]
+    running = [task.remote(str(arrival)) for arrival in arrivals]
+    while not all(arrival.exists() for arrival in arrivals):
+        time.sleep(0.02)
+        if time.monotonic() > started + BOUND_S:
+            raise TimeoutError(f"{count} tasks did not run within {BOUND_S} s")
+    print(f"{ALL_RUN}{time.monotonic() - started}", flush=True)
+    ray.wait(running, timeout=BOUND_S)
 
 
 def arrive_and_wait(arrival: str) -> None:

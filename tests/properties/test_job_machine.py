@@ -183,7 +183,7 @@ class JobMachine(RuleBasedStateMachine):
             self.check_end(job)
 
     def check_end(self, job: Any) -> None:
-        """An end has its time and its cause, and never moves again; the rest of the row is as the state says."""
+        """An end has its time and its cause and never moves again; other columns are as the state says."""
         ended = JobState(job.state) in TERMINAL
         assert (job.finished_at is not None) is ended, job
         assert job.cause is not None or not ended, job
@@ -232,6 +232,6 @@ class JobMachine(RuleBasedStateMachine):
 
 
 def test_jobs_keep_their_promises_whatever_happens(store: Store) -> None:
-    chosen = settings(max_examples=20, stateful_step_count=35)
+    chosen = settings(max_examples=40, stateful_step_count=35)
     with store.connection() as connection:
         run_state_machine_as_test(lambda: JobMachine(store, connection), settings=chosen)

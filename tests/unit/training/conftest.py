@@ -26,6 +26,9 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, link: FakeLink) -> St
     monkeypatch.setattr(supervisor, "MEMORY_SAMPLE_S", 0.02)
     monkeypatch.setattr(supervisor, "TERM_S", 0.5)
 
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+
     def begin(
         entrypoint: str,
         *,
@@ -35,7 +38,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, link: FakeLink) -> St
         storage_uri: str = str(tmp_path / "storage"),
         **order: Any,
     ) -> Attempt:
-        place = Workplace(storage_uri, tmp_path / "scratch", log_limit_bytes, secrets or {})
+        place = Workplace(storage_uri, scratch, log_limit_bytes, secrets or {})
         return Attempt(an_order(entrypoint, **{"working_dir": WORKDIR} | order), link, place)
 
     return begin

@@ -340,7 +340,7 @@ def test_no_word_of_a_secret_leaves_the_process(start: Start, link: FakeLink) ->
 
 
 def test_the_process_sees_its_own_variables_and_none_of_the_services(
-    start: Start, monkeypatch: pytest.MonkeyPatch
+    start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in ("GAELP_DATABASE_URL", "GAELP_JWT_SECRET", "RAY_AUTH_TOKEN", "REDIS_PASSWORD"):
         monkeypatch.setenv(name, "ours alone")
@@ -361,6 +361,7 @@ def test_the_process_sees_its_own_variables_and_none_of_the_services(
     assert "ours alone" not in seen.values()
     assert (seen["REGION"], seen["OF_THE_NODE"], seen["API_KEY"]) == ("eu", "for it", "sk-live")
     assert seen["OMP_NUM_THREADS"] == "3"
+    assert seen["TMPDIR"] == str(tmp_path / "scratch"), "what it leaves there goes with the attempt"
     assert result["imported_ray"] is False
 
 
