@@ -88,6 +88,8 @@ class Scheduler:
         snapshot = store.read(scheduling.look, live_nodes())
         if not snapshot.queue:
             return None
+        # Taken after the look: an attempt never begins before the end of the one it follows.
+        now = utc_now()
         # 4. Decide.
         decided = plan(snapshot, now)
         # 5. Apply what still holds: state, claim, launch order and event together.

@@ -69,4 +69,5 @@ def _family(error: type[GaelpError]) -> Iterator[type[GaelpError]]:
         yield from _family(kind)
 
 
-_BY_CODE = {kind.code: kind for kind in _family(GaelpError)}
+#: Other rooms may refine an error for their callers under the same code; on the wire it is the domain's own.
+_BY_CODE = {kind.code: kind for kind in _family(GaelpError) if kind.__module__ == GaelpError.__module__}

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.service import Service, free_ports
@@ -32,7 +33,12 @@ def cluster() -> Iterator[str]:
     try:
         yield f"127.0.0.1:{port}"
     finally:
+        started = psutil.Process(head.pid).children(recursive=True)
         head.terminate()
+        _gone, alive = psutil.wait_procs(started, timeout=10)
+        for process in alive:
+            process.kill()
+        head.kill()
         head.wait(30)
 
 
