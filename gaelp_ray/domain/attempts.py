@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from gaelp_ray.domain.jobs import EndCause
+from gaelp_ray.domain.jobs import EndCause, Progress, eta_seconds
+from gaelp_ray.domain.requests import Selector, Spot
 from gaelp_ray.domain.resources import Resources
+
+
+@dataclass(frozen=True)
+class Seat:
+    """Where one worker of an attempt runs."""
+
+    node_id: str
+    #: Numbers of its GPUs on that node, where they are known.
+    gpus: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -16,7 +26,13 @@ class Attempt:
     id: int
     job_id: int
     number: int
+    #: The first worker's.
     node_id: str | None
+    workers: int
+    #: One for each worker, first one first.
+    placement: tuple[Seat, ...]
+    #: A node of it is one that its owner may take back.
+    spot: bool
     launcher: str | None
     cause: EndCause | None
     message: str | None
@@ -26,6 +42,8 @@ class Attempt:
     created_at: datetime
     claimed_at: datetime | None
     last_seen_at: datetime | None
+    #: When it saved its newest checkpoint.
+    saved_at: datetime | None
     ended_at: datetime | None
 
 
@@ -53,14 +71,23 @@ class LaunchOrder:
     config: Mapping[str, Any]
     hyperparameters: Mapping[str, Any]
     seed: int
+    #: Of each worker.
     resources: Resources
     node_id: str | None
+    workers: int = 1
+    #: Where the planner put each worker.
+    placement: tuple[Seat, ...] = ()
+    #: What a node must meet if a worker lands elsewhere.
+    selector: Selector = ()
+    spot: Spot = Spot.AVOID
     requirements: tuple[str, ...] = ()
     docker_image: str | None = None
     working_dir: str | None = None
     environment_vars: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
     timeout_s: float | None = None
+    #: Why it ends when ``timeout_s`` is over: its time limit, or its job's deadline if that is sooner.
+    timeout_cause: EndCause = EndCause.TIMEOUT
     stop_grace_s: float = 10.0
     resume_from: ResumePoint | None = None
     #: Another job's checkpoint to work on, e.g. to evaluate it.
@@ -87,3 +114,36 @@ class Directive:
     #: None to go on; else why to stop.
     stop: EndCause | None = None
     message: str = ""
+
+
+def expected_ends(
+    *,
+    started_at: datetime,
+    now: datetime,
+    progress: Progress,
+    resumed_from_step: int | None,
+    expected_s: float | None,
+    expected_p90_s: float | None,
+    timeout_s: float | None,
+) -> tuple[datetime | None, datetime | None]:
+    """When an attempt will end: median and 90th percentile, as far as they are known.
+
+    The pace of its own steps says more than what was predicted before it began; its time limit ends it in
+    any case.
+    """
+    end = None if expected_s is None else started_at + timedelta(seconds=expected_s)
+    latest = None if expected_p90_s is None else started_at + timedelta(seconds=expected_p90_s)
+    left_s = eta_seconds(_since(progress, resumed_from_step or 0), started_at, now)
+    if left_s is not None:
+        end = now + timedelta(seconds=left_s)
+        latest = max(end, latest or end)
+    if timeout_s is not None:
+        limit = started_at + timedelta(seconds=timeout_s)
+        end, latest = min(end, limit) if end else None, min(latest or limit, limit)
+    return end, latest
+
+
+def _since(progress: Progress, first: int) -> Progress:
+    """What was done, and is to do, after step ``first``."""
+    done, total = progress.step, progress.total_steps
+    return Progress(done - first if done else None, total - first if total else None)

@@ -2,7 +2,8 @@
 
     GaelpError
     ├── InvalidInput            the request can never work as written
-    │   └── Unsatisfiable       no node of this cluster can ever hold the job
+    │   ├── Unsatisfiable       no node of this cluster can ever hold the job
+    │   └── ExceedsQuota        no quota will ever allow the job
     ├── Unauthenticated         no valid token
     ├── Forbidden               a valid token without the right
     ├── NotFound                no such thing, or not visible to the caller
@@ -46,6 +47,12 @@ class Unsatisfiable(InvalidInput):
     """No node of this cluster can ever hold the requested resources."""
 
     code = "unsatisfiable"
+
+
+class ExceedsQuota(InvalidInput):
+    """Your quota can never hold the requested resources; ask for less or have it raised."""
+
+    code = "exceeds_quota"
 
 
 class Unauthenticated(GaelpError):

@@ -5,6 +5,7 @@ The chart in ``docs/job-states.md`` is generated from ``TRANSITIONS``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from gaelp_ray.domain.errors import IllegalTransition, InvalidInput
+from gaelp_ray.domain.requests import Request, Selector, Spot
 from gaelp_ray.domain.resources import Resources
 
 PRIORITY_MIN, PRIORITY_DEFAULT, PRIORITY_MAX = 1, 5, 10
@@ -51,6 +53,10 @@ class JobEvent(StrEnum):
     #: The attempt failed and another is allowed after a delay.
     RETRY = "retry"
     WAKE = "wake"
+    #: Its priority, deadline or such was changed while it waits.
+    EDIT = "edit"
+    #: Its deadline passed while it waited.
+    EXPIRE = "expire"
     SUCCEED = "succeed"
     FAIL = "fail"
     CANCEL = "cancel"
@@ -60,6 +66,8 @@ _S, _E = JobState, JobEvent
 
 TRANSITIONS: Mapping[tuple[JobState, JobEvent], JobState] = {
     (_S.QUEUED, _E.ADMIT): _S.ADMITTED,
+    (_S.QUEUED, _E.EDIT): _S.QUEUED,
+    (_S.QUEUED, _E.EXPIRE): _S.FAILED,
     (_S.QUEUED, _E.CANCEL): _S.CANCELLED,
     (_S.ADMITTED, _E.LAUNCH): _S.STARTING,
     # The process may claim its attempt before the launcher has noted that it handed the task to Ray.
@@ -68,11 +76,13 @@ TRANSITIONS: Mapping[tuple[JobState, JobEvent], JobState] = {
     (_S.ADMITTED, _E.RETRY): _S.BACKOFF,
     (_S.ADMITTED, _E.FAIL): _S.FAILED,
     (_S.ADMITTED, _E.STOP): _S.STOPPING,
+    (_S.ADMITTED, _E.PREEMPT): _S.PREEMPTING,
     (_S.STARTING, _E.CLAIM): _S.RUNNING,
     (_S.STARTING, _E.REQUEUE): _S.QUEUED,
     (_S.STARTING, _E.RETRY): _S.BACKOFF,
     (_S.STARTING, _E.FAIL): _S.FAILED,
     (_S.STARTING, _E.STOP): _S.STOPPING,
+    (_S.STARTING, _E.PREEMPT): _S.PREEMPTING,
     (_S.RUNNING, _E.SUCCEED): _S.SUCCEEDED,
     (_S.RUNNING, _E.FAIL): _S.FAILED,
     (_S.RUNNING, _E.RETRY): _S.BACKOFF,
@@ -82,12 +92,13 @@ TRANSITIONS: Mapping[tuple[JobState, JobEvent], JobState] = {
     (_S.PREEMPTING, _E.REQUEUE): _S.QUEUED,
     (_S.PREEMPTING, _E.SUCCEED): _S.SUCCEEDED,
     (_S.PREEMPTING, _E.FAIL): _S.FAILED,
-    (_S.PREEMPTING, _E.RETRY): _S.BACKOFF,
     (_S.PREEMPTING, _E.STOP): _S.STOPPING,
     # It had finished before it heard that it should stop.
     (_S.STOPPING, _E.SUCCEED): _S.SUCCEEDED,
     (_S.STOPPING, _E.CANCEL): _S.CANCELLED,
     (_S.BACKOFF, _E.WAKE): _S.QUEUED,
+    (_S.BACKOFF, _E.EDIT): _S.BACKOFF,
+    (_S.BACKOFF, _E.EXPIRE): _S.FAILED,
     (_S.BACKOFF, _E.CANCEL): _S.CANCELLED,
 }
 
@@ -148,6 +159,10 @@ class EndCause(StrEnum):
     NODE_LOST = "node_lost"
     OOM = "oom"
     TIMEOUT = "timeout"
+    #: The time by which the job had to be done has passed.
+    DEADLINE = "deadline"
+    #: It held GPUs and did not use them.
+    IDLE = "idle"
     BUDGET = "budget"
     CANCELLED = "cancelled"
     #: Another attempt of the job took its place.
@@ -169,6 +184,17 @@ class NewJob:
     seed: int = 0
     timeout_s: float | None = None
     max_retries: int | None = None
+    #: Placed all or not at all, each with ``resources``.
+    workers: int = 1
+    #: Label -> condition, as Ray writes them.
+    label_selector: Mapping[str, str] = field(default_factory=dict)
+    #: None: spot nodes first for a preemptible job, none for another.
+    spot: Spot | None = None
+    preemptible: bool = False
+    #: When it has to be done; then it fails, waiting or running.
+    deadline: datetime | None = None
+    #: The user's own guess; without it the agent's past runs tell.
+    expected_duration_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -189,7 +215,12 @@ class Job:
     name: str
     state: JobState
     priority: int
+    #: Of each worker.
     resources: Resources
+    workers: int
+    selector: Selector
+    spot: Spot
+    preemptible: bool
     entrypoint: str
     hyperparameters: Mapping[str, Any]
     training_config: Mapping[str, Any]
@@ -201,6 +232,8 @@ class Job:
     failures: int
     #: Attempts lost to the infrastructure; free, bounded by a large cap.
     losses: int
+    #: How often it made room for others; free.
+    preemptions: int
     attempt_number: int
     progress: Progress
     wait_code: str | None
@@ -208,7 +241,13 @@ class Job:
     cause: EndCause | None
     message: str | None
     result: Mapping[str, Any] | None
+    #: Predicted run time, median and 90th percentile.
+    expected_s: float | None
+    expected_p90_s: float | None
+    deadline: datetime | None
     submitted_at: datetime
+    #: When it last joined the queue.
+    queued_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
     not_before: datetime | None
@@ -219,6 +258,23 @@ class Job:
     def status(self) -> JobStatus:
         return public_status(self.state)
 
+    @property
+    def request(self) -> Request:
+        return Request(self.resources, self.workers, self.selector, self.spot)
+
+
+@dataclass(frozen=True)
+class JobEdit:
+    """A change of a waiting job; None leaves a thing as it is."""
+
+    priority: int | None = None
+    preemptible: bool | None = None
+    deadline: datetime | None = None
+    no_deadline: bool = False
+    timeout_s: float | None = None
+    max_retries: int | None = None
+    expected_duration_s: float | None = None
+
 
 def check_priority(priority: int) -> int:
     if not PRIORITY_MIN <= priority <= PRIORITY_MAX:
@@ -226,6 +282,20 @@ def check_priority(priority: int) -> int:
             f"`priority` must be {PRIORITY_MIN} (lowest) to {PRIORITY_MAX} (highest); got {priority}."
         )
     return priority
+
+
+def check_deadline(deadline: datetime, now: datetime) -> datetime:
+    if deadline.tzinfo is None:
+        raise InvalidInput("`deadline` needs a time zone, e.g. 2030-01-31T18:00:00Z.")
+    if deadline <= now:
+        raise InvalidInput(f"`deadline` must be in the future; got {deadline.isoformat()}.")
+    return deadline
+
+
+def check_seconds(seconds: float, *, field_name: str) -> float:
+    if not 0 < seconds < math.inf:
+        raise InvalidInput(f"`{field_name}` must be a number of seconds above 0; got {seconds}.")
+    return seconds
 
 
 def eta_seconds(progress: Progress, started_at: datetime | None, now: datetime) -> float | None:

@@ -24,17 +24,21 @@ _MAX = Decimal(2) ** 53
 def parse_quantity(text: Any, *, field: str) -> Decimal:
     """Read a Kubernetes quantity (``"500m"``, ``"2Gi"``, ``"1"``, ``4``) as a non-negative number."""
     if isinstance(text, bool) or not isinstance(text, str | int | float):
-        raise InvalidInput(f"`{field}` must be a quantity such as '500m', '2Gi' or 4; got {text!r}.")
+        raise InvalidInput(
+            f"`{field}` must be a quantity such as '500m', '2Gi' or 4; got {text!r}.", field=field
+        )
     match = _QUANTITY.match(str(text))
     if match is None:
-        raise InvalidInput(f"`{field}` must be a quantity such as '500m', '2Gi' or 4; got {text!r}.")
+        raise InvalidInput(
+            f"`{field}` must be a quantity such as '500m', '2Gi' or 4; got {text!r}.", field=field
+        )
     value = Decimal(match[1]) * _SUFFIX[match[2] or ""]
     if value > _MAX:
-        raise InvalidInput(f"`{field}` is too large: {text!r}.")
+        raise InvalidInput(f"`{field}` is too large: {text!r}.", field=field)
     return value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Resources:
     """An amount of each resource; differences may be negative, requests may not."""
 
@@ -60,6 +64,14 @@ class Resources:
             self.memory_bytes - other.memory_bytes,
             self.gpu_milli - other.gpu_milli,
             self.storage_bytes - other.storage_bytes,
+        )
+
+    def __mul__(self, count: int) -> Resources:
+        return Resources(
+            self.cpu_milli * count,
+            self.memory_bytes * count,
+            self.gpu_milli * count,
+            self.storage_bytes * count,
         )
 
     def fits_on(self, free: Resources) -> bool:

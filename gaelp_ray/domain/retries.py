@@ -7,10 +7,23 @@ from datetime import datetime, timedelta
 
 from gaelp_ray.domain.jobs import EndCause, JobEvent, JobState
 
-#: The service's or the cluster's doing; never the job's.
-INFRASTRUCTURE = frozenset({EndCause.NODE_LOST, EndCause.PREEMPTED, EndCause.SUPERSEDED})
+#: The cluster's doing; never the job's.
+INFRASTRUCTURE = frozenset({EndCause.NODE_LOST, EndCause.SUPERSEDED})
 #: The job's own failures, worth another try.
 RETRYABLE = frozenset({EndCause.USER_ERROR, EndCause.OOM})
+
+
+#: What the service itself found; true whatever else the process was told.
+_FOUND = frozenset(
+    {
+        EndCause.SUCCESS,
+        EndCause.MISCONFIGURED,
+        EndCause.TIMEOUT,
+        EndCause.DEADLINE,
+        EndCause.BUDGET,
+        EndCause.IDLE,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,30 @@ def _after_loss(losses: int, policy: RetryPolicy, now: datetime) -> Verdict:
     return Verdict(JobEvent.RETRY, now + timedelta(seconds=delay_s))
 
 
+def as_ordered(state: JobState, cause: EndCause) -> EndCause:
+    """Why an attempt ended, given what it had been told.
+
+    ============  =====================================  =========
+    told to       it ended as                            counts as
+    ============  =====================================  =========
+    stop          success                                success
+    stop          anything else                          cancelled
+    make room     success, misconfigured, timeout,       itself
+                  deadline, budget, idle
+    make room     anything else, user errors too         preempted
+    nothing       anything                               itself
+    ============  =====================================  =========
+
+    How a process goes down when it is asked to leave says nothing about it: many scripts answer SIGTERM with
+    an error. One that failed by itself just before it heard gets one more attempt, and fails again in that.
+    """
+    if state is JobState.STOPPING and cause is not EndCause.SUCCESS:
+        return EndCause.CANCELLED
+    if state is JobState.PREEMPTING and cause not in _FOUND:
+        return EndCause.PREEMPTED
+    return cause
+
+
 def judge(
     state: JobState,
     cause: EndCause,
@@ -57,12 +94,14 @@ def judge(
     """Decide what a job does after an attempt of it ended for ``cause``.
 
     ``failures`` and ``losses`` count earlier attempts, without this one. A job that was told to stop is
-    cancelled whatever ended it, unless it had succeeded.
+    cancelled whatever ended it, unless it had succeeded. Making room costs a job nothing but time.
     """
     if cause is EndCause.SUCCESS:
         return Verdict(JobEvent.SUCCEED)
     if state is JobState.STOPPING:
         return Verdict(JobEvent.CANCEL)
+    if cause is EndCause.PREEMPTED:
+        return Verdict(JobEvent.REQUEUE)
     if cause in INFRASTRUCTURE:
         return _after_loss(losses, policy, now)
     if cause in RETRYABLE and failures < max_retries:

@@ -15,11 +15,14 @@ from gaelp_ray.domain.jobs import (
     JobEvent,
     JobState,
     JobStatus,
+    check_deadline,
     check_priority,
+    check_seconds,
     next_state,
     public_status,
     states_of,
 )
+from tests.builders import T0, at
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "job-states.md"
 
@@ -66,7 +69,9 @@ def test_every_transition_is_where_the_table_says() -> None:
 
 
 def test_a_refusal_names_what_the_state_takes() -> None:
-    with pytest.raises(IllegalTransition, match=r"is backoff does not take 'succeed'; it takes cancel, wake"):
+    with pytest.raises(
+        IllegalTransition, match=r"is backoff does not take 'succeed'; it takes cancel, edit, expire, wake"
+    ):
         next_state(JobState.BACKOFF, JobEvent.SUCCEED)
 
 
@@ -110,6 +115,32 @@ def test_priorities_from_1_to_10_are_taken(priority: int) -> None:
 def test_other_priorities_are_refused(priority: int) -> None:
     with pytest.raises(InvalidInput, match=rf"1 \(lowest\) to 10 \(highest\); got {priority}"):
         check_priority(priority)
+
+
+@pytest.mark.parametrize("state", [JobState.QUEUED, JobState.BACKOFF])
+def test_a_waiting_job_is_changed_where_it_is(state: JobState) -> None:
+    assert next_state(state, JobEvent.EDIT) is state
+    assert next_state(state, JobEvent.EXPIRE) is JobState.FAILED
+
+
+@pytest.mark.parametrize("state", sorted(LIVE - {JobState.PREEMPTING, JobState.STOPPING}))
+def test_what_holds_resources_can_be_told_to_make_room(state: JobState) -> None:
+    assert next_state(state, JobEvent.PREEMPT) is JobState.PREEMPTING
+
+
+def test_a_deadline_lies_ahead_and_has_a_time_zone() -> None:
+    assert check_deadline(at(1), T0) == at(1)
+    with pytest.raises(InvalidInput, match="must be in the future"):
+        check_deadline(T0, T0)
+    with pytest.raises(InvalidInput, match="needs a time zone"):
+        check_deadline(at(1).replace(tzinfo=None), T0)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_duration_is_a_number_above_nought(seconds: float) -> None:
+    with pytest.raises(InvalidInput, match="`x` must be a number of seconds above 0"):
+        check_seconds(seconds, field_name="x")
+    assert check_seconds(0.5, field_name="x") == 0.5
 
 
 def test_the_chart_draws_every_transition() -> None:

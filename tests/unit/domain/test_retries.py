@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from gaelp_ray.domain.jobs import LIVE, TRANSITIONS, EndCause, JobEvent, JobState
-from gaelp_ray.domain.retries import QUICK_LOSSES, RetryPolicy, Verdict, judge
+from gaelp_ray.domain.retries import QUICK_LOSSES, RetryPolicy, Verdict, as_ordered, judge
 from tests.builders import T0
 
 POLICY = RetryPolicy(base_s=60, cap_s=3600, loss_cap=100)
@@ -33,6 +33,8 @@ AFTER_A_FIRST_ATTEMPT = {
     EndCause.MISCONFIGURED: JobEvent.FAIL,
     EndCause.TIMEOUT: JobEvent.FAIL,
     EndCause.BUDGET: JobEvent.FAIL,
+    EndCause.DEADLINE: JobEvent.FAIL,
+    EndCause.IDLE: JobEvent.FAIL,
     EndCause.CANCELLED: JobEvent.FAIL,
     EndCause.PREEMPTED: JobEvent.REQUEUE,
     EndCause.NODE_LOST: JobEvent.REQUEUE,
@@ -43,6 +45,28 @@ AFTER_A_FIRST_ATTEMPT = {
 @pytest.mark.parametrize("cause", EndCause)
 def test_a_running_job_goes_on_by_the_cause_of_its_end(cause: EndCause) -> None:
     assert verdict(cause).event is AFTER_A_FIRST_ATTEMPT[cause]
+
+
+#: What is true of a process whatever else it was told.
+FOUND = ["success", "misconfigured", "timeout", "deadline", "budget", "idle"]
+
+
+@pytest.mark.parametrize("cause", EndCause)
+def test_a_process_told_to_make_room_did_so_however_it_went_down(cause: EndCause) -> None:
+    expected = cause if cause in FOUND else EndCause.PREEMPTED
+    assert as_ordered(JobState.PREEMPTING, cause) is expected
+
+
+@pytest.mark.parametrize("cause", EndCause)
+def test_a_process_told_to_stop_is_cancelled_unless_it_had_succeeded(cause: EndCause) -> None:
+    expected = cause if cause is EndCause.SUCCESS else EndCause.CANCELLED
+    assert as_ordered(JobState.STOPPING, cause) is expected
+
+
+@pytest.mark.parametrize("cause", EndCause)
+@pytest.mark.parametrize("state", [JobState.ADMITTED, JobState.STARTING, JobState.RUNNING])
+def test_a_process_that_was_told_nothing_ended_as_it_did(state: JobState, cause: EndCause) -> None:
+    assert as_ordered(state, cause) is cause
 
 
 @pytest.mark.parametrize("cause", EndCause)
@@ -65,7 +89,8 @@ POSSIBLE = [
 def test_every_verdict_has_a_row_in_the_table_of_states(
     state: JobState, cause: EndCause, failures: int, losses: int
 ) -> None:
-    assert (state, verdict(cause, state, failures=failures, losses=losses).event) in TRANSITIONS
+    counted = as_ordered(state, cause)
+    assert (state, verdict(counted, state, failures=failures, losses=losses).event) in TRANSITIONS
 
 
 #: failures before -> seconds until the next attempt; None when there is none
@@ -109,3 +134,7 @@ def test_many_losses_wait_longer_and_longer_up_to_the_base(losses: int, seconds:
 @pytest.mark.parametrize("losses", [100, 101])
 def test_a_job_that_loses_a_hundred_attempts_is_given_up(losses: int) -> None:
     assert verdict(EndCause.NODE_LOST, losses=losses) == Verdict(JobEvent.FAIL)
+
+
+def test_making_room_is_free_however_often_it_happens() -> None:
+    assert verdict(EndCause.PREEMPTED, losses=1000, failures=9, max_retries=0) == Verdict(JobEvent.REQUEUE)

@@ -1,0 +1,409 @@
+"""The scheduler's decision: a frozen snapshot in, a frozen plan out; no clock, no store, no cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from gaelp_ray.domain.holds import HoldMode
+from gaelp_ray.domain.quotas import Amounts, Usage, Verdict
+from gaelp_ray.domain.requests import Request, Spot, in_words
+from gaelp_ray.domain.resources import Resources
+from gaelp_ray.domain.scheduling.backfill import Shadow, shadow_of
+from gaelp_ray.domain.scheduling.decisions import (
+    Blocked,
+    Placed,
+    Plan,
+    Preemption,
+    PreemptionReason,
+    Reserve,
+    Start,
+    Wait,
+    WaitCode,
+)
+from gaelp_ray.domain.scheduling.growth import Growth
+from gaelp_ray.domain.scheduling.nodes import suits
+from gaelp_ray.domain.scheduling.ordering import Line, Shares
+from gaelp_ray.domain.scheduling.pool import Pool
+from gaelp_ray.domain.scheduling.preemption import Rank, Room, RoomMaker, may_stop, rank, yields_to
+from gaelp_ray.domain.scheduling.queue import QueuedJob
+from gaelp_ray.domain.scheduling.snapshot import Claim, Snapshot
+
+#: Blocked heads in one plan for which it is worked out when they will fit.
+MOST_LOOKS_AHEAD = 4
+
+
+def plan(snapshot: Snapshot, now: datetime) -> Plan:
+    """Decide who starts where, who makes room, and why everybody else waits.
+
+    Deterministic: equal snapshots give equal plans, whatever the order of what is in them.
+    """
+    return Planner(snapshot, now).plan()
+
+
+class Planner:
+    """One decision in the making: what is left of everything, and what was decided so far."""
+
+    def __init__(self, snapshot: Snapshot, now: datetime) -> None:
+        self._snapshot = snapshot
+        self._now = now
+        self._policy = snapshot.policy
+        self._claims = sorted(snapshot.claims, key=lambda claim: claim.job_id)
+        self._pool = Pool(snapshot.nodes, self._claims)
+        self._usage = Usage(snapshot.quotas, _held(self._claims))
+        self._shares = Shares(
+            _everything(snapshot),
+            history=snapshot.history,
+            claims=self._claims,
+            quotas=snapshot.quotas,
+            fair=self._policy.fair_share,
+        )
+        self._growth = Growth(snapshot.shapes)
+        self._shadows: list[Shadow] = []
+        self._reserved: dict[int, tuple[Placed, ...]] = {}
+        self._stopping: dict[int, Claim] = {}
+        self._preemptors = 0
+        self._may_stop = {c.job_id: c for c in self._claims if may_stop(c, self._policy, now)}
+        # Within a plan room only shrinks and fewer may be stopped, so what was found impossible stays so.
+        self._full: set[tuple[str, bool]] = set()
+        self._no_victims: set[tuple[str, bool, Rank]] = set()
+        self._matching: dict[str, bool] = {}
+        self._never: dict[tuple[str, str], Verdict | None] = {}
+        #: What will be free when everybody has left who was told to; None until it is asked for.
+        self._later: Pool | None = None
+        self._anybody_stops = any(claim.ending for claim in self._claims)
+        self._looked_ahead = 0
+        #: Jobs that fit now but would take the room of a protected head.
+        self._held_back: set[int] = set()
+        self._starts: list[Start] = []
+        self._preemptions: list[Preemption] = []
+        self._reserves: list[Reserve] = []
+        self._waits: list[Wait] = []
+
+    def plan(self) -> Plan:
+        # 1. Whoever a hold drains makes room for nobody in particular.
+        self._drain()
+        # 2. Room that was made for a job is kept for it.
+        self._keep_reserved()
+        # 3. The heads of lanes, first one first.
+        line = Line(self._snapshot.queue.lanes(), self._shares, self._policy, self._now)
+        while (head := line.pop()) is not None:
+            lane, place = head
+            if self._consider(lane[place]):
+                line.push(lane, place + 1)
+        return Plan(
+            starts=tuple(self._starts),
+            preemptions=tuple(self._preemptions),
+            reserves=tuple(self._reserves),
+            waits=tuple(self._waits),
+            demands=self._growth.demands(),
+        )
+
+    def _drain(self) -> None:
+        for claim in self._claims:
+            hold = self._snapshot.holds.on(owner=claim.owner, team=claim.team, agent_id=claim.agent_id)
+            if hold is not None and hold.mode is HoldMode.HOLD_AND_DRAIN and not claim.ending:
+                self._stop(claim, PreemptionReason.DRAINED, None, hold.sentence())
+
+    def _keep_reserved(self) -> None:
+        for reservation in self._snapshot.reservations:
+            job = self._snapshot.queue.get(reservation.job_id)
+            if job is None or reservation.until <= self._now:
+                continue
+            placed = [
+                Placed(part.node_id, part.resources, part.gpus)
+                for part in reservation.parts
+                if part.node_id is not None and self._pool.has(part.node_id)
+            ]
+            if len(placed) == len(reservation.parts):
+                self._pool.take(placed)
+                self._reserved[job.id] = tuple(placed)
+
+    def _consider(self, job: QueuedJob) -> bool:
+        """Start the job, or say why it and the rest of its lane wait; True when the lane may go on."""
+        if len(self._starts) >= self._policy.starts:
+            return self._wait(job, WaitCode.PENDING_EVALUATION, "The scheduler has not come to it yet.")
+        gate = self._gate(job)
+        if gate is not None:
+            return self._wait(job, gate.code, gate.message)
+        asked = Amounts.of(job.request.total)
+        refused = self._usage.refuses(job.owner, asked)
+        if refused is not None:
+            return self._wait_for_quota(job, asked, refused)
+        on_demand = self._takes_on_demand(job)
+        placement = self._place(job, on_demand)
+        if placement is None:
+            return self._wait_for_room(job, on_demand)
+        self._take(placement)
+        self._usage.add(job.owner, asked)
+        self._shares.add(job.owner, job.request.total)
+        self._starts.append(Start(job, placement))
+        return True
+
+    def _take(self, placement: tuple[Placed, ...]) -> None:
+        self._pool.take(placement)
+        if self._later is not None:
+            self._later.take(placement)
+
+    def _gate(self, job: QueuedJob) -> Blocked | None:
+        """What keeps a job waiting whatever is free, in the order in which it is told."""
+        snapshot = self._snapshot
+        blocked = snapshot.blocked.get(job.agent_id)
+        if blocked is not None and blocked.code is WaitCode.DEACTIVATED:
+            return blocked
+        hold = snapshot.holds.on(owner=job.owner, team=job.team, agent_id=job.agent_id)
+        if hold is not None:
+            return Blocked(WaitCode.ON_HOLD, hold.sentence())
+        if not self._matches(job.request):
+            return Blocked(WaitCode.NO_MATCHING_SHAPE, self._why_no_match(job.request))
+        if blocked is not None:
+            return blocked
+        never = self._never_fits(job)
+        if never is not None:
+            return Blocked(WaitCode.EXCEEDS_MAX_QUOTA, f"It can never fit. {never.sentence()}")
+        return None
+
+    def _never_fits(self, job: QueuedJob) -> Verdict | None:
+        key = (job.owner, job.request.key)
+        if key not in self._never:
+            self._never[key] = self._snapshot.quotas.never_fits(job.owner, Amounts.of(job.request.total))
+        return self._never[key]
+
+    def _matches(self, request: Request) -> bool:
+        """Whether the cluster, empty and as large as it may grow, could hold the request."""
+        known = self._matching.get(request.key)
+        if known is None:
+            known = self._matching[request.key] = could_ever_hold(self._snapshot, request)
+        return known
+
+    def _why_no_match(self, request: Request) -> str:
+        places = [node.total for node in self._snapshot.nodes]
+        places += [shape.total for shape in self._snapshot.shapes]
+        most = Resources(
+            max((t.cpu_milli for t in places), default=0),
+            max((t.memory_bytes for t in places), default=0),
+            max((t.gpu_milli for t in places), default=0),
+        )
+        return (
+            f"No node that there is or may be can hold {request.sentence()}; the most any node has is "
+            f"{in_words(most)}. Ask for less or add a larger node."
+        )
+
+    def _takes_on_demand(self, job: QueuedJob) -> bool:
+        """A job that prefers spot nodes takes others after a wait, or where there are no spot nodes."""
+        if job.request.spot is not Spot.PREFER:
+            return True
+        if self._now - job.queued_at >= self._policy.spot_wait:
+            return True
+        snapshot = self._snapshot
+        coming = any(shape.spot and shape.room for shape in snapshot.shapes)
+        return not coming and not any(node.spot for node in snapshot.nodes)
+
+    def _place(self, job: QueuedJob, on_demand: bool) -> tuple[Placed, ...] | None:
+        own = self._reserved.get(job.id)
+        if own is not None:
+            self._pool.give(own)
+            placement = self._pool.place(job.request, on_demand=on_demand)
+            if placement is None:
+                self._pool.take(own)
+            else:
+                del self._reserved[job.id]
+                self._later = None
+            return placement
+        if (job.request.key, on_demand) in self._full:
+            return None
+        threatened = [shadow for shadow in self._shadows if not shadow.harmless(job, self._now)]
+        without = {node_id for shadow in threatened for node_id in shadow.nodes}
+        placement = self._pool.place(job.request, on_demand=on_demand, without=without)
+        if placement is None and threatened:
+            placement = self._pool.place(job.request, on_demand=on_demand)
+            if placement is not None and not all(s.spares(placement) for s in threatened):
+                self._held_back.add(job.id)
+                return None
+            if placement is not None:
+                return placement
+        if placement is None:
+            self._full.add((job.request.key, on_demand))
+        return placement
+
+    def _wait_for_room(self, job: QueuedJob, on_demand: bool) -> bool:
+        if job.id in self._reserved:
+            return self._wait(job, WaitCode.WAITING_FOR_PREEMPTION, "Waits for others to stop and make room.")
+        if job.id in self._held_back:
+            head = self._shadows[0].head.id
+            return self._wait(
+                job,
+                WaitCode.WAITING_FOR_CAPACITY,
+                f"It would delay job {head}, which waits longer for its room.",
+            )
+        if self._anybody_stops and self._room_is_coming(job, on_demand):
+            return self._wait(job, WaitCode.WAITING_FOR_PREEMPTION, "Waits for jobs that are stopping now.")
+        room = self._room(job, on_demand, lambda claim: yields_to(claim, job, self._policy))
+        if room is not None:
+            return self._preempt(job, room, PreemptionReason.PRIORITY)
+        if self._asks_for_nodes(job, on_demand):
+            return self._wait(
+                job, WaitCode.AUTOSCALER_WAITING, "Waits for a node that the autoscaler may add."
+            )
+        self._protect(job, on_demand)
+        return self._wait(
+            job, WaitCode.WAITING_FOR_CAPACITY, f"Waits for {job.request.sentence()} to be free."
+        )
+
+    def _asks_for_nodes(self, job: QueuedJob, on_demand: bool) -> bool:
+        there = len(self._pool.place_some(job.request, on_demand=on_demand)) if job.request.workers > 1 else 0
+        lane = self._snapshot.queue.lane(job.lane)
+        return self._growth.ask(lane, job, on_demand=on_demand, there=there)
+
+    def _wait_for_quota(self, job: QueuedJob, asked: Amounts, refused: Verdict) -> bool:
+        if job.id not in self._reserved:
+            reason = PreemptionReason.RECLAIMED if refused.reclaimable else PreemptionReason.OWN_QUOTA
+            victims = self._quota_victims(job, asked, refused)
+            if victims:
+                on_demand = self._takes_on_demand(job)
+                room = self._room(
+                    job, on_demand, lambda claim: yields_to(claim, job, self._policy), already=victims
+                )
+                if room is not None:
+                    return self._preempt(job, room, reason)
+        else:
+            return self._wait(job, WaitCode.WAITING_FOR_PREEMPTION, "Waits for others to stop and make room.")
+        return self._wait(job, WaitCode.WAITING_FOR_QUOTA, refused.sentence())
+
+    def _quota_victims(self, job: QueuedJob, asked: Amounts, refused: Verdict) -> list[Claim]:
+        """A minimal set whose end brings the job within its quota; empty when there is none."""
+        if self._preemptors >= self._policy.preemptors:
+            return []
+        if refused.reclaimable:
+            candidates = [c for c in self._claims if c.team == job.team and c.owner != job.owner]
+        else:
+            own = [c for c in self._claims if c.owner == job.owner]
+            candidates = [c for c in own if yields_to(c, job, self._policy)]
+        candidates = [c for c in candidates if c.job_id in self._may_stop]
+        candidates.sort(key=lambda c: (c.priority, c.lost_s(self._now), c.job_id))
+        stop: list[Claim] = []
+        for claim in candidates:
+            if refused.reclaimable and not self._usage.borrows(claim.owner):
+                continue
+            self._usage.remove(claim.owner, claim.amounts)
+            stop.append(claim)
+            if self._usage.refuses(job.owner, asked) is None:
+                break
+        enough = bool(stop) and self._usage.refuses(job.owner, asked) is None
+        for claim in reversed(stop[:-1]) if enough else ():
+            self._usage.add(claim.owner, claim.amounts)
+            if self._usage.refuses(job.owner, asked) is None:
+                stop.remove(claim)
+            else:
+                self._usage.remove(claim.owner, claim.amounts)
+        for claim in stop:
+            self._usage.add(claim.owner, claim.amounts)
+        return stop if enough else []
+
+    def _room(
+        self, job: QueuedJob, on_demand: bool, yields: Callable[[Claim], bool], already: Sequence[Claim] = ()
+    ) -> Room | None:
+        key = (job.request.key, on_demand, rank(job.priority, job.preemptible))
+        if self._preemptors >= self._policy.preemptors or (not already and key in self._no_victims):
+            return None
+        candidates = [claim for claim in self._may_stop.values() if yields(claim)]
+        room = None
+        if candidates or already:
+            maker = RoomMaker(self._pool, [*candidates, *already], self._now)
+            room = maker.make(job.request, on_demand=on_demand, already=already)
+        if room is None and not already:
+            self._no_victims.add(key)
+        return room
+
+    def _room_is_coming(self, job: QueuedJob, on_demand: bool) -> bool:
+        """Whether what is stopping already leaves room; if so it is kept for this job in this plan."""
+        if self._later is None:
+            self._later = self._pool.clone()
+            for claim in self._claims:
+                if claim.ending or claim.job_id in self._stopping:
+                    self._later.release(claim.job_id)
+        placement = self._later.place(job.request, on_demand=on_demand)
+        if placement is None:
+            return False
+        self._take(placement)
+        return True
+
+    def _preempt(self, job: QueuedJob, room: Room, reason: PreemptionReason) -> bool:
+        """Ask victims to stop, and keep their room for the job; nobody else sees it as free."""
+        self._preemptors += 1
+        for claim in room.victims:
+            told = (
+                f"Makes room for job {job.id} of {job.owner} (priority {job.priority}): {_REASONS[reason]}."
+            )
+            self._stop(claim, reason, job.id, told)
+        self._take(room.placement)
+        self._usage.add(job.owner, Amounts.of(job.request.total))
+        self._reserves.append(Reserve(job, room.placement))
+        names = ", ".join(str(claim.job_id) for claim in room.victims[:10])
+        return self._wait(
+            job, WaitCode.WAITING_FOR_PREEMPTION, f"Waits for jobs to stop and make room: {names}."
+        )
+
+    def _stop(self, claim: Claim, reason: PreemptionReason, for_job: int | None, message: str) -> None:
+        self._stopping[claim.job_id] = claim
+        self._may_stop.pop(claim.job_id, None)
+        self._anybody_stops, self._later = True, None
+        self._preemptions.append(Preemption(claim.job_id, reason, for_job, message))
+
+    def _protect(self, job: QueuedJob, on_demand: bool) -> None:
+        policy = self._policy
+        if len(self._shadows) >= policy.protected_heads or self._looked_ahead >= MOST_LOOKS_AHEAD:
+            return
+        waited = self._now - job.submitted_at
+        if waited < policy.protect_after:
+            return
+        self._looked_ahead += 1
+        shadow = shadow_of(job, self._pool, self._claims, self._now, on_demand=on_demand)
+        # Room that comes late would stand empty for long; the longer the wait, the more that may cost.
+        if shadow is not None and shadow.at - self._now <= waited * policy.protect_horizon:
+            self._shadows.append(shadow)
+
+    def _wait(self, job: QueuedJob, code: WaitCode, message: str) -> bool:
+        self._waits.append(Wait(job.lane, job, code, message))
+        return False
+
+
+_REASONS = {
+    PreemptionReason.PRIORITY: "it has the higher rank",
+    PreemptionReason.RECLAIMED: "your team lends you this quota and its owner needs it",
+    PreemptionReason.OWN_QUOTA: "your own quota is used up and that job is more important",
+}
+
+
+def could_ever_hold(snapshot: Snapshot, request: Request) -> bool:
+    """Whether live nodes and those that may be added, all empty, could hold every worker together."""
+    missing = request.workers
+    for node in snapshot.nodes:
+        if missing > 0 and suits(node, request):
+            missing -= _times(request.resources, node.total)
+    for shape in snapshot.shapes:
+        if missing > 0 and suits(shape, request):
+            missing -= _times(request.resources, shape.total) * shape.room
+    return missing <= 0
+
+
+def _times(one: Resources, total: Resources) -> int:
+    """How often a request fits on an empty node."""
+    pairs = (
+        (one.cpu_milli, total.cpu_milli),
+        (one.memory_bytes, total.memory_bytes),
+        (one.gpu_milli, total.gpu_milli),
+    )
+    return min((there // asked for asked, there in pairs if asked), default=0)
+
+
+def _held(claims: Sequence[Claim]) -> dict[str, Amounts]:
+    held: dict[str, Amounts] = {}
+    for claim in claims:
+        held[claim.owner] = held.get(claim.owner, Amounts()) + claim.amounts
+    return held
+
+
+def _everything(snapshot: Snapshot) -> Resources:
+    """What the cluster has, for shares."""
+    return sum((node.total for node in snapshot.nodes), Resources())
