@@ -9,7 +9,10 @@ from pathlib import Path
 
 from gaelp_ray.config import Settings
 from gaelp_ray.domain.errors import SetupError
+from gaelp_ray.domain.money import micros_from_units
+from gaelp_ray.domain.prices import PriceTable
 from gaelp_ray.domain.retries import RetryPolicy
+from gaelp_ray.domain.scheduling import PreemptionMode, SchedulingPolicy
 from gaelp_ray.observability import logs
 from gaelp_ray.services.jobs import JobDefaults
 from gaelp_ray.store.engine import Store
@@ -35,16 +38,57 @@ class Runtime:
         return RetryPolicy(base_s=self.settings.retry_base_s, cap_s=self.settings.retry_cap_s)
 
     @cached_property
+    def scheduling_policy(self) -> SchedulingPolicy:
+        return scheduling_policy(self.settings)
+
+    @cached_property
     def job_defaults(self) -> JobDefaults:
         return JobDefaults(
             timeout_s=self.settings.job_timeout_s,
             max_retries=self.settings.max_retries,
             queue_limit=self.settings.queue_limit,
+            user_queue_limit=self.settings.user_queue_limit,
+        )
+
+    @cached_property
+    def prices(self) -> PriceTable:
+        settings = self.settings
+        gpu_hours = settings.price_gpu_hour.items()
+        return PriceTable(
+            currency=settings.price_currency,
+            cpu_hour_micros=micros_from_units(settings.price_cpu_hour, field="GAELP_PRICE_CPU_HOUR"),
+            gib_hour_micros=micros_from_units(settings.price_gib_hour, field="GAELP_PRICE_GIB_HOUR"),
+            gpu_hour_micros={
+                kind: micros_from_units(price, field="GAELP_PRICE_GPU_HOUR") for kind, price in gpu_hours
+            },
+            spot_discount_ppm=int(settings.price_spot_discount * 1_000_000),
         )
 
     @cached_property
     def jwt_secret(self) -> str:
         return signing_secret(self.settings)
+
+
+def scheduling_policy(settings: Settings) -> SchedulingPolicy:
+    """The operator's choices, as the planner takes them."""
+    return SchedulingPolicy(
+        aging_step=settings.aging_step,
+        aging_most=settings.aging_most,
+        fair_share=settings.fair_share,
+        half_life=settings.half_life,
+        short_first=settings.short_first,
+        preemption=PreemptionMode(settings.preemption),
+        preemption_budget=settings.preemption_budget,
+        preempt_after=settings.preempt_after,
+        preempt_after_most=settings.preempt_after_most,
+        preemptors=settings.preemptors,
+        reservation=settings.reservation,
+        protected_heads=settings.protected_heads,
+        protect_after=settings.protect_after,
+        protect_horizon=settings.protect_horizon,
+        spot_wait=settings.spot_wait,
+        starts=settings.starts_per_tick,
+    )
 
 
 def signing_secret(settings: Settings) -> str:

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
+from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+#: In currency units, exact to the micro.
+Price = Annotated[Decimal, Field(ge=0, le=10**6, decimal_places=6)]
+
+
+class NodeGroup(BaseModel):
+    """A worker group of the cluster's manifest: nodes that its autoscaler may add."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: As in the manifest; Ray labels each node with it (``ray.io/node-group``).
+    name: str
+    most: int = Field(ge=0, description="Nodes of the group at most.")
+    resources: dict[str, str | int | float]
+    labels: dict[str, str] = Field(default_factory=dict)
 
 
 class Settings(BaseSettings):
@@ -44,6 +62,64 @@ class Settings(BaseSettings):
         default=timedelta(seconds=60), description="A launcher of another cluster is gone after this silence."
     )
     queue_limit: int = Field(default=100_000, ge=1, description="Jobs that may wait in all.")
+    user_queue_limit: int = Field(
+        default=10_000, ge=1, description="Jobs of one user that may wait, where his quota does not say."
+    )
+
+    aging_step: timedelta = Field(
+        default=timedelta(hours=1), gt=timedelta(0), description="Waiting so long raises priority by one."
+    )
+    aging_most: int = Field(default=9, ge=0, le=9, description="How much waiting raises priority at most.")
+    fair_share: bool = Field(default=True, description="Of equal priority, who used less goes first.")
+    half_life: timedelta = Field(
+        default=timedelta(hours=6), gt=timedelta(0), description="Usage of so long ago counts half."
+    )
+    short_first: bool = Field(default=True, description="Of equal share, what is soon done goes first.")
+    preemption: Literal["never", "preemptible", "lower_priority"] = Field(
+        default="preemptible", description="Which running jobs may be asked to make room."
+    )
+    preemption_budget: int = Field(default=50, ge=0, description="How often one job makes room.")
+    preempt_after: timedelta = Field(
+        default=timedelta(seconds=60), description="A younger attempt is left alone."
+    )
+    preempt_after_most: timedelta = Field(
+        default=timedelta(minutes=5),
+        description="That age doubles with each time the job made room, up to this.",
+    )
+    preemptors: int = Field(default=8, ge=0, description="Jobs that room is made for in one tick.")
+    reservation: timedelta = Field(
+        default=timedelta(minutes=2), description="How long freed room is kept for the job it was made for."
+    )
+    protected_heads: int = Field(default=1, ge=0, description="Blocked jobs that backfill may not delay.")
+    protect_after: timedelta = Field(
+        default=timedelta(minutes=30), description="How long a job has waited before it is protected so."
+    )
+    protect_horizon: float = Field(
+        default=0.5, ge=0, description="And only if its turn comes within this share of its wait so far."
+    )
+    spot_wait: timedelta = Field(
+        default=timedelta(minutes=5), description="How long a job that prefers spot nodes waits for one."
+    )
+    starts_per_tick: int = Field(default=1000, ge=1, description="Jobs started in one tick at most.")
+    idle_gpu_warn: timedelta | None = Field(
+        default=timedelta(minutes=10), description="GPUs unused for so long are told of."
+    )
+    idle_gpu_stop: timedelta | None = Field(
+        default=None, description="GPUs unused for so long end the attempt."
+    )
+    node_groups: tuple[NodeGroup, ...] = Field(
+        default=(),
+        description="Worker groups that the autoscaler may enlarge, as JSON; Ray does not tell its bounds.",
+    )
+    price_currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$", description="ISO 4217 code.")
+    price_cpu_hour: Price = Field(default=Decimal("0.04"), description="Of one core, on demand.")
+    price_gib_hour: Price = Field(default=Decimal("0.005"), description="Of one GiB of memory.")
+    price_gpu_hour: dict[str, Price] = Field(
+        default={"*": Decimal("2.50")}, description="By accelerator type, as JSON; `*` is every other."
+    )
+    price_spot_discount: Decimal = Field(
+        default=Decimal("0.6"), ge=0, le=1, decimal_places=6, description="What spot nodes are cheaper."
+    )
     job_timeout_s: float | None = Field(default=None, gt=0, description="Default time limit of an attempt.")
     max_retries: int = Field(default=3, ge=0, description="Default retries after a job's own failures.")
     retry_base_s: float = Field(default=60.0, ge=0)
@@ -68,4 +144,7 @@ class Settings(BaseSettings):
         values["home"] = str(self.data_dir)
         if self.jwt_secret is not None:
             values["jwt_secret"] = self.jwt_secret.get_secret_value()
-        return {f"GAELP_{name.upper()}": str(value) for name, value in values.items()}
+        return {
+            f"GAELP_{name.upper()}": json.dumps(value) if isinstance(value, list | dict) else str(value)
+            for name, value in values.items()
+        }

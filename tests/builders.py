@@ -16,21 +16,38 @@ from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.agents import Agent, AgentType, NewAgent, VersionSpec
 from gaelp_ray.domain.attempts import Attempt, LaunchOrder, Outcome
 from gaelp_ray.domain.checkpoints import CheckpointRecord, Retention
-from gaelp_ray.domain.jobs import EndCause, Job, JobState, NewJob
+from gaelp_ray.domain.jobs import EndCause, Job, JobEdit, JobState, NewJob
 from gaelp_ray.domain.metrics import MetricPoint
+from gaelp_ray.domain.quotas import FIELDS, UNLIMITED, Amounts, Quota, QuotaKind
+from gaelp_ray.domain.requests import MARKET_LABEL, SPOT_MARKET, Request, Selector, Spot
 from gaelp_ray.domain.resources import Resources
 from gaelp_ray.domain.retries import RetryPolicy
-from gaelp_ray.domain.scheduling import Claim, Node, QueuedJob, Snapshot, plan
+from gaelp_ray.domain.scheduling import (
+    Claim,
+    Node,
+    Part,
+    Plan,
+    Queue,
+    QueuedJob,
+    SchedulingPolicy,
+    Snapshot,
+    lane_of,
+    plan,
+)
 from gaelp_ray.services import agents as agent_service
 from gaelp_ray.services import attempts as attempt_service
 from gaelp_ray.services import jobs as job_service
 from gaelp_ray.services import launching, scheduling
+from gaelp_ray.services import mirror as mirror_service
+from gaelp_ray.services import quotas as quota_service
 from gaelp_ray.services.jobs import JobDefaults
+from gaelp_ray.services.mirror import Mirror
 from gaelp_ray.services.scheduling import Applied
 from gaelp_ray.store import attempts as attempt_store
 from gaelp_ray.store import jobs as job_store
 from gaelp_ray.store import tables
 from gaelp_ray.store.engine import Store
+from gaelp_ray.store.leases import Lease
 
 R = TypeVar("R")
 
@@ -56,40 +73,98 @@ def resources(cpu: float = 1, memory_gib: float = 1, gpu: float = 0) -> Resource
     )
 
 
-def a_node(name: str = "node-1", cpu: float = 4, memory_gib: float = 16, gpu: float = 0) -> Node:
-    return Node(id=name, total=resources(cpu, memory_gib, gpu))
+def a_node(
+    name: str = "node-1", cpu: float = 4, memory_gib: float = 16, gpu: float = 0, **labels: str
+) -> Node:
+    return Node(id=name, total=resources(cpu, memory_gib, gpu), labels=labels)
+
+
+def a_spot_node(name: str = "spot-1", cpu: float = 4, memory_gib: float = 16, gpu: float = 0) -> Node:
+    return Node(id=name, total=resources(cpu, memory_gib, gpu), labels={MARKET_LABEL: SPOT_MARKET})
+
+
+def a_request(
+    cpu: float = 1, memory_gib: float = 1, gpu: float = 0, *, workers: int = 1, **fields: Any
+) -> Request:
+    return Request(resources(cpu, memory_gib, gpu), workers, **fields)
 
 
 def a_claim(
-    node: str | None = "node-1", cpu: float = 1, memory_gib: float = 1, gpu: float = 0, *, job: int = 999
+    node: str | None = "node-1",
+    cpu: float = 1,
+    memory_gib: float = 1,
+    gpu: float = 0,
+    *,
+    job: int = 999,
+    owner: str = "ann",
+    **fields: Any,
 ) -> Claim:
-    return Claim(job_id=job, node_id=node, resources=resources(cpu, memory_gib, gpu))
+    given: dict[str, Any] = {
+        "team": None,
+        "agent_id": 1,
+        "priority": 5,
+        "preemptible": False,
+        "parts": (Part(node, resources(cpu, memory_gib, gpu)),),
+        "started_at": T0 - timedelta(hours=1),
+    }
+    return Claim(job_id=job, owner=owner, **given | fields)
 
 
 def a_job(  # a waiting one, as the planner sees it
     job_id: int = 1,
     *,
+    owner: str = "ann",
+    team: str | None = None,
+    agent: int = 1,
     priority: int = 5,
     submitted_s: float = 0,
     cpu: float = 1,
     memory_gib: float = 1,
     gpu: float = 0,
-    active: bool = True,
+    workers: int = 1,
+    selector: Selector = (),
+    spot: Spot = Spot.AVOID,
+    preemptible: bool = False,
+    expected_s: float | None = None,
+    **fields: Any,
 ) -> QueuedJob:
+    request = a_request(cpu, memory_gib, gpu, workers=workers, selector=selector, spot=spot)
+    given: dict[str, Any] = {
+        "row_version": 1,
+        "lane": lane_of(
+            owner=owner,
+            team=team,
+            agent_id=agent,
+            priority=priority,
+            request=request,
+            preemptible=preemptible,
+            expected_s=expected_s,
+        ),
+        "submitted_at": at(submitted_s),
+        "queued_at": at(submitted_s),
+    }
     return QueuedJob(
         id=job_id,
-        row_version=1,
+        owner=owner,
+        team=team,
+        agent_id=agent,
         priority=priority,
-        submitted_at=at(submitted_s),
-        resources=resources(cpu, memory_gib, gpu),
-        agent_active=active,
+        request=request,
+        preemptible=preemptible,
+        expected_s=expected_s,
+        **given | fields,
     )
 
 
 def a_snapshot(
-    *queue: QueuedJob, nodes: Iterable[Node] | None = None, claims: Iterable[Claim] = ()
+    *queue: QueuedJob, nodes: Iterable[Node] | None = None, claims: Iterable[Claim] = (), **fields: Any
 ) -> Snapshot:
-    return Snapshot(nodes=tuple([a_node()] if nodes is None else nodes), claims=tuple(claims), queue=queue)
+    return Snapshot(
+        nodes=tuple([a_node()] if nodes is None else nodes),
+        claims=tuple(claims),
+        queue=Queue(queue),
+        **fields,
+    )
 
 
 def a_checkpoint(step: int, *, record_id: int | None = None, **metrics: float) -> CheckpointRecord:
@@ -168,8 +243,11 @@ class World:
         self.now = T0
         self.nodes = tuple([a_node(cpu=64, memory_gib=256)] if nodes is None else nodes)
         self.policy = RetryPolicy(base_s=60, cap_s=3600)
+        self.rules = SchedulingPolicy()
         self.defaults = JobDefaults(timeout_s=None, max_retries=3, queue_limit=1000)
         self.life = uuid.uuid4()
+        #: Of the scheduler of ``tick``; None before its first one.
+        self.mirror: Mirror | None = None
         self._names = itertools.count(1)
 
     def wait(self, seconds: float) -> datetime:
@@ -208,27 +286,52 @@ class World:
             now=self.now,
         )
 
-    def tick(self) -> Applied:
-        """What the scheduler does, in its order."""
-        store = self.store
-        lease = store.transact(
-            scheduling.lead, "scheduler", epoch=None, ttl=timedelta(seconds=10), now=self.now
+    def lead(self, holder: str = "scheduler", *, epoch: int | None = None) -> Lease:
+        lease = self.store.transact(
+            scheduling.lead, holder, epoch=epoch, ttl=timedelta(seconds=10), now=self.now
         )
         assert lease is not None
-        store.transact(scheduling.wake_due, now=self.now)
-        return store.transact(
+        return lease
+
+    def load(self) -> Mirror:
+        """A scheduler takes over: it reads the queue anew."""
+        self.mirror = self.store.transact(mirror_service.load)
+        return self.mirror
+
+    def look(self) -> Snapshot:
+        """What a scheduler plans on, its mirror caught up."""
+        mirror = self.mirror or self.load()
+        self.store.read(mirror_service.refresh, mirror)
+        return self.store.read(scheduling.look, mirror, nodes=self.nodes, policy=self.rules, now=self.now)
+
+    def apply(self, decided: Plan, seen: Snapshot, lease: Lease, **loads: int) -> Applied:
+        """Write a plan; ``loads`` are those of the launchers, unless given."""
+        assert self.mirror is not None
+        applied = self.store.transact(
             scheduling.apply,
-            plan(store.read(scheduling.look, self.nodes), self.now),
-            holder="scheduler",
+            decided,
+            seen,
+            self.mirror,
+            holder=lease.holder,
             epoch=lease.epoch,
-            loads=store.read(scheduling.launcher_loads, CLUSTER),
+            loads=loads or self.store.read(scheduling.launcher_loads, CLUSTER),
             make_token=uuid.uuid4,
             now=self.now,
         )
+        scheduling.remember(self.mirror, applied)
+        return applied
+
+    def tick(self) -> Applied:
+        """What the scheduler does, in its order."""
+        lease = self.lead()
+        self.store.transact(scheduling.wake_due, now=self.now)
+        self.store.transact(scheduling.expire_due, now=self.now)
+        seen = self.look()
+        return self.apply(plan(seen, self.now), seen, lease)
 
     def carry_out(self, launcher: str = LAUNCHER) -> launching.Orders:
         """The launcher takes its orders and hands its launches to Ray."""
-        orders = self.store.read(launching.take_orders, launcher, stop_grace_s=5.0)
+        orders = self.store.read(launching.take_orders, launcher, stop_grace_s=5.0, now=self.now)
         launched = [order.attempt_id for order in orders.launches]
         self.store.transact(launching.deliver, orders, launched=launched, incarnation=self.life, now=self.now)
         return orders
@@ -302,3 +405,12 @@ class World:
     def cancel(self, job: Job | int, *, by: Principal = ANN) -> job_service.Cancelled:
         job_id = job if isinstance(job, int) else job.id
         return self.store.transact(job_service.cancel, job_id, by=by, now=self.now)
+
+    def edit(self, job: Job | int, *, by: Principal = ANN, **change: Any) -> Job:
+        job_id = job if isinstance(job, int) else job.id
+        return self.store.transact(job_service.edit, job_id, JobEdit(**change), by=by, now=self.now)
+
+    def quota(self, name: str, *, kind: QuotaKind = QuotaKind.USER, **fields: Any) -> None:
+        """Set a quota: limits by the name of the resource, the other fields as ``Quota`` has them."""
+        limit = Amounts(**{each: fields.pop(each, UNLIMITED) for each in FIELDS})
+        self.store.transact(quota_service.put, Quota(kind, name, limit, **fields), by=ADMIN, now=self.now)

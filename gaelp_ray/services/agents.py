@@ -23,6 +23,7 @@ from gaelp_ray.domain.errors import Conflict, IllegalTransition, NotFound
 from gaelp_ray.services import jobs as job_service
 from gaelp_ray.store import agents as agent_store
 from gaelp_ray.store import jobs as job_store
+from gaelp_ray.store import revision
 from gaelp_ray.store.agents import AgentFilter
 
 
@@ -71,6 +72,8 @@ def change(
     if status is AgentStatus.ARCHIVED:
         raise IllegalTransition("An agent is archived by DELETE, not by a change of status.")
     values = dict(fields or {}) | ({"status": status} if status is not None else {})
+    if status is not None:
+        revision.bump(tx)
     if values:
         agent_store.set_fields(tx, agent_id, values, now=now)
     return _existing(tx, agent_id, by)

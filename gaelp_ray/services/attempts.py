@@ -10,11 +10,11 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from gaelp_ray.domain.attempts import Outcome
+from gaelp_ray.domain.attempts import Outcome, Seat
 from gaelp_ray.domain.checkpoints import CheckpointRecord, Retention, expendable
 from gaelp_ray.domain.jobs import EndCause, Job, JobEvent, JobState
 from gaelp_ray.domain.metrics import MetricPoint
-from gaelp_ray.domain.retries import INFRASTRUCTURE, RETRYABLE, RetryPolicy, judge
+from gaelp_ray.domain.retries import INFRASTRUCTURE, RETRYABLE, RetryPolicy, as_ordered, judge
 from gaelp_ray.services.transitions import move
 from gaelp_ray.store import attempts as attempt_store
 from gaelp_ray.store import checkpoints as checkpoint_store
@@ -34,18 +34,26 @@ class Claim:
     claimant: UUID
     node_id: str
     resumed_from_step: int | None
+    #: Numbers of the GPUs it was given, where they are known.
+    gpus: tuple[int, ...] = ()
+    #: Where the other workers run.
+    others: tuple[Seat, ...] = ()
+
+    @property
+    def placement(self) -> tuple[Seat, ...]:
+        return Seat(self.node_id, self.gpus), *self.others
 
 
 def claim(tx: Connection, asked: Claim, *, incarnation: UUID, now: datetime) -> bool:
     """Let a process run the attempt. False: it is taken or over, and the process must leave."""
-    job = _lock_job(tx, asked.attempt_id)
+    job = job_store.lock_of_attempt(tx, asked.attempt_id)
     if job is None or not attempt_store.claim(
         tx,
         asked.attempt_id,
         asked.token,
         claimant=asked.claimant,
         incarnation=incarnation,
-        node_id=asked.node_id,
+        placement=asked.placement,
         resumed_from_step=asked.resumed_from_step,
         now=now,
     ):
@@ -59,7 +67,7 @@ def claim(tx: Connection, asked: Claim, *, incarnation: UUID, now: datetime) -> 
 def launched(tx: Connection, attempt_ids: Sequence[int], incarnation: UUID, *, now: datetime) -> None:
     """The launcher handed these attempts to Ray."""
     for attempt_id in sorted(attempt_ids):
-        job = _lock_job(tx, attempt_id)
+        job = job_store.lock_of_attempt(tx, attempt_id)
         marked = attempt_store.mark_launched(tx, attempt_id, incarnation)
         if marked and job is not None and job.state is JobState.ADMITTED:
             move(tx, job, JobEvent.LAUNCH, now=now)
@@ -78,11 +86,12 @@ def finish(
 
     ``token`` is None when the launcher, not the process, saw the end.
     """
-    job = _lock_job(tx, attempt_id)
-    if job is None or attempt_store.lock_live(tx, attempt_id, token) is None:
+    job = job_store.lock_of_attempt(tx, attempt_id)
+    if job is None:
         return None
     outcome = _as_ordered(job, outcome)
-    attempt_store.end_if_live(tx, attempt_id, outcome, now=now)
+    if not attempt_store.end_if_live(tx, attempt_id, outcome, now=now, token=token):
+        return None
     outbox.drop_of_attempt(tx, attempt_id, now=now)
     verdict = judge(
         job.state,
@@ -99,6 +108,7 @@ def finish(
         "not_before": verdict.not_before,
         "failures": job.failures + (outcome.cause in RETRYABLE),
         "losses": job.losses + (outcome.cause in INFRASTRUCTURE),
+        "preemptions": job.preemptions + (outcome.cause is EndCause.PREEMPTED),
     }
     if outcome.result is not None:
         columns["result"] = dict(outcome.result)
@@ -134,7 +144,7 @@ def save_checkpoint(
     Returns the checkpoints that retention lets go.
     None: the attempt has ended, so its checkpoint does not count.
     """
-    job = _lock_job(tx, attempt_id)
+    job = job_store.lock_of_attempt(tx, attempt_id)
     attempt = attempt_store.lock_live(tx, attempt_id, token)
     if job is None or attempt is None:
         return None
@@ -149,6 +159,7 @@ def save_checkpoint(
         metrics=metrics,
         now=now,
     )
+    attempt_store.saved(tx, attempt_id, now=now)
     metric_store.add(tx, points)
     let_go = expendable(checkpoint_store.of_job(tx, attempt.job_id), keep)
     checkpoint_store.mark_deleted(tx, [c.id for c in let_go], now=now)
@@ -163,14 +174,16 @@ def seen(tx: Connection, attempt_ids: Sequence[int], *, now: datetime) -> None:
     attempt_store.seen(tx, attempt_ids, now=now)
 
 
-def _lock_job(tx: Connection, attempt_id: int) -> Job | None:
-    """The job of an attempt, its row held: jobs are always locked before their attempts."""
-    attempt = attempt_store.get(tx, attempt_id)
-    return job_store.lock(tx, attempt.job_id) if attempt else None
+def notice(tx: Connection, attempt_id: int, words: str) -> None:
+    """Tell the owner of a running job something about how it runs; said twice, it is shown once."""
+    job = job_store.lock_of_attempt(tx, attempt_id)
+    if job is not None:
+        job_store.add_notice(tx, job.id, words)
 
 
 def _as_ordered(job: Job, outcome: Outcome) -> Outcome:
-    """A process that was told to stop ends as cancelled, however it went down, unless it had succeeded."""
-    if job.state is JobState.STOPPING and outcome.cause is not EndCause.SUCCESS:
-        return replace(outcome, cause=EndCause.CANCELLED, message=outcome.message or "Stopped as ordered.")
-    return outcome
+    cause = as_ordered(job.state, outcome.cause)
+    if cause is outcome.cause:
+        return outcome
+    ordered = "Stopped as ordered." if cause is EndCause.CANCELLED else "Made room as ordered."
+    return replace(outcome, cause=cause, message=outcome.message or ordered)

@@ -1,4 +1,4 @@
-"""Use cases of jobs: submit, read, cancel."""
+"""Use cases of jobs: submit, read, edit, cancel."""
 
 from __future__ import annotations
 
@@ -15,18 +15,31 @@ from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.agents import Agent, AgentStatus, check_entrypoint, check_environment, check_name
 from gaelp_ray.domain.attempts import Attempt
 from gaelp_ray.domain.checkpoints import CheckpointRecord
-from gaelp_ray.domain.errors import IdempotencyConflict, InvalidInput, NotFound, QueueFull
+from gaelp_ray.domain.errors import (
+    ExceedsQuota,
+    IdempotencyConflict,
+    InvalidInput,
+    NotFound,
+    QueueFull,
+)
 from gaelp_ray.domain.events import JobEventRecord
+from gaelp_ray.domain.forecast import run_time
 from gaelp_ray.domain.jobs import (
     TERMINAL,
     EndCause,
     Job,
+    JobEdit,
     JobEvent,
     JobState,
     NewJob,
+    check_deadline,
     check_priority,
+    check_seconds,
 )
+from gaelp_ray.domain.quotas import UNLIMITED, Amounts, QuotaBook
+from gaelp_ray.domain.requests import Request, Spot, check_selector, check_workers
 from gaelp_ray.domain.resources import parse_resources
+from gaelp_ray.domain.scheduling import QueuedJob, lane_of
 from gaelp_ray.services.transitions import move
 from gaelp_ray.store import agents as agent_store
 from gaelp_ray.store import attempts as attempt_store
@@ -34,10 +47,16 @@ from gaelp_ray.store import checkpoints as checkpoint_store
 from gaelp_ray.store import events as event_store
 from gaelp_ray.store import jobs as job_store
 from gaelp_ray.store import outbox, rows
+from gaelp_ray.store import queue as queue_store
+from gaelp_ray.store import quotas as quota_store
 from gaelp_ray.store.jobs import JobFilter
 
 #: Names the job whose latest checkpoint an evaluation starts from.
 FROM_JOB = "from_job"
+#: Past runs of an agent that say how long its next one will take.
+PAST_RUNS = 20
+#: When to try again when the queue is full.
+RETRY_AFTER_S = 5
 
 
 @dataclass(frozen=True)
@@ -47,6 +66,8 @@ class JobDefaults:
     timeout_s: float | None
     max_retries: int
     queue_limit: int
+    #: Of each user, where his quota does not say.
+    user_queue_limit: int = 10_000
     #: Whether this cluster can run a job in its own container image.
     runs_images: bool = False
 
@@ -63,7 +84,8 @@ def submit(
     """Queue a job of one of the caller's agents.
 
     The same ``key`` with the same submission answers the job made first; with another submission it raises
-    ``IdempotencyConflict``. Raises ``QueueFull`` past the queue limit, and then nothing is stored.
+    ``IdempotencyConflict``. Raises ``ExceedsQuota`` for what no quota will ever allow and ``QueueFull`` past
+    the limit of the queue or the user's part of it; then nothing is stored.
     """
     agent_store.keep(tx, new.agent_id)
     found = agent_store.get(tx, new.agent_id)
@@ -71,18 +93,17 @@ def submit(
     if key is not None and (earlier := _submitted_before(tx, found, by, key, digest)):
         return earlier
     agent = _to_train(found, new.agent_id, by)
-    _check(tx, new, by)
-    if job_store.count_queued(tx, limit=defaults.queue_limit) >= defaults.queue_limit:
-        raise QueueFull(
-            f"{defaults.queue_limit} jobs wait already; try again later.", limit=defaults.queue_limit
-        )
+    asked = _check(tx, new, agent, by, now)
+    quotas = _allowed(tx, agent.owner, asked)
+    _check_room(tx, agent.owner, quotas, defaults, now)
     job = job_store.add(
         tx,
-        _columns(new, agent, by, defaults)
+        _columns(tx, new, asked, agent, defaults)
         | {
             "idempotency_key": key,
             "request_digest": digest if key is not None else None,
             "submitted_at": now,
+            "queued_at": now,
         },
     )
     event_store.add(
@@ -96,6 +117,35 @@ def submit(
         now=now,
     )
     return job
+
+
+def draft(
+    connection: Connection, new: NewJob, *, by: Principal, now: datetime, defaults: JobDefaults
+) -> QueuedJob:
+    """The waiting job that ``submit`` would make, as the planner would see it; stores nothing.
+
+    Raises what ``submit`` would raise, but for a full queue. Its id is 0.
+    """
+    agent = _to_train(agent_store.get(connection, new.agent_id), new.agent_id, by)
+    asked = _check(connection, new, agent, by, now)
+    quotas = _allowed(connection, agent.owner, asked)
+    columns = _columns(connection, new, asked, agent, defaults)
+    return QueuedJob(
+        id=0,
+        row_version=0,
+        lane=columns["lane"],
+        owner=agent.owner,
+        team=quotas.team_of(agent.owner),
+        agent_id=agent.id,
+        priority=new.priority,
+        submitted_at=now,
+        queued_at=now,
+        request=asked,
+        preemptible=new.preemptible,
+        expected_s=columns["expected_s"],
+        expected_p90_s=columns["expected_p90_s"],
+        deadline=new.deadline,
+    )
 
 
 def get(connection: Connection, job_id: int, *, by: Principal) -> Job:
@@ -119,6 +169,48 @@ def page(
     return job_store.page(connection, wanted, before=before, limit=limit)
 
 
+def edit(tx: Connection, job_id: int, change: JobEdit, *, by: Principal, now: datetime) -> Job:
+    """Change a job that waits. It keeps its place by time of submission."""
+    job = visible(job_store.lock(tx, job_id), job_id, by)
+    values = _edited(change, now)
+    if values:
+        as_it_will_be = replace(job, **values)
+        values["lane"] = lane_of(
+            owner=job.owner,
+            team=None,
+            agent_id=job.agent_id,
+            priority=as_it_will_be.priority,
+            request=job.request,
+            preemptible=as_it_will_be.preemptible,
+            expected_s=as_it_will_be.expected_s,
+        )
+        told = {name: _plain(value) for name, value in values.items() if name != "lane"}
+        move(tx, job, JobEvent.EDIT, now=now, actor=by.user, data=told, values=values)
+    return get(tx, job_id, by=by)
+
+
+def _edited(change: JobEdit, now: datetime) -> dict[str, Any]:
+    """The columns that a change writes."""
+    values = {
+        "priority": None if change.priority is None else check_priority(change.priority),
+        "preemptible": change.preemptible,
+        "timeout_s": None
+        if change.timeout_s is None
+        else check_seconds(change.timeout_s, field_name="timeout_seconds"),
+        "max_retries": change.max_retries,
+        "deadline": None if change.deadline is None else check_deadline(change.deadline, now),
+        "expected_s": None
+        if change.expected_duration_s is None
+        else check_seconds(change.expected_duration_s, field_name="expected_duration_seconds"),
+    }
+    written = {name: value for name, value in values.items() if value is not None}
+    return written | ({"deadline": None} if change.no_deadline else {})
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
 @dataclass(frozen=True)
 class Cancelled:
     job: Job
@@ -134,16 +226,38 @@ def cancel(tx: Connection, job_id: int, *, by: Principal, now: datetime, reason:
     job = visible(job_store.lock(tx, job_id), job_id, by)
     if job.state in TERMINAL or job.state is JobState.STOPPING:
         return Cancelled(job)
+    launcher = _cancel(tx, job, by, now, reason)
+    return Cancelled(get(tx, job_id, by=by), launcher)
+
+
+@dataclass(frozen=True)
+class CancelledMany:
+    #: In order; there may be more when there are as many as the limit.
+    ids: tuple[int, ...]
+    #: Launchers with orders to stop some of them.
+    launchers: frozenset[str]
+
+
+def cancel_many(
+    tx: Connection, wanted: JobFilter, *, by: Principal, now: datetime, limit: int, reason: str = ""
+) -> CancelledMany:
+    """Cancel the first ``limit`` jobs of a kind that have not ended, in the order of their ids."""
+    if not by.admin:
+        wanted = replace(wanted, owner=by.user)
+    jobs = job_store.lock_unended(tx, wanted, limit=limit)
+    launchers = {_cancel(tx, job, by, now, reason) for job in jobs}
+    return CancelledMany(tuple(job.id for job in jobs), frozenset(name for name in launchers if name))
+
+
+def _cancel(tx: Connection, job: Job, by: Principal, now: datetime, reason: str) -> str | None:
+    """Cancel a job that has not ended; returns the launcher that has an order to stop it."""
     message = reason or f"Cancelled by {by.user}."
-    launcher = None
     if job.state in (JobState.QUEUED, JobState.BACKOFF):
         ended = {"cause": EndCause.CANCELLED, "message": message, "not_before": None}
-        ended |= {"wait_code": None, "wait_message": None}
         move(tx, job, JobEvent.CANCEL, now=now, actor=by.user, why=message, values=ended)
-    else:
-        move(tx, job, JobEvent.STOP, now=now, actor=by.user, why=message)
-        launcher = _order_stop(tx, job, now)
-    return Cancelled(get(tx, job_id, by=by), launcher)
+        return None
+    move(tx, job, JobEvent.STOP, now=now, actor=by.user, why=message)
+    return _order_stop(tx, job, now)
 
 
 def _order_stop(tx: Connection, job: Job, now: datetime) -> str | None:
@@ -193,28 +307,83 @@ def _to_train(agent: Agent | None, agent_id: int, by: Principal) -> Agent:
     return agent
 
 
-def _check(tx: Connection, new: NewJob, by: Principal) -> None:
+def _check(connection: Connection, new: NewJob, agent: Agent, by: Principal, now: datetime) -> Request:
+    """Raise ``InvalidInput`` for what can never run; returns what the job asks of the cluster."""
     check_name(new.name)
     check_priority(new.priority)
     check_environment(new.environment_vars, field_name="environment_vars")
     if new.entrypoint is not None:
         check_entrypoint(new.entrypoint)
+    if new.deadline is not None:
+        check_deadline(new.deadline, now)
+    if new.expected_duration_s is not None:
+        check_seconds(new.expected_duration_s, field_name="expected_duration_seconds")
     if FROM_JOB in new.training_config:
         source = new.training_config[FROM_JOB]
         if not isinstance(source, int) or isinstance(source, bool):
             raise InvalidInput(f"`training_config.{FROM_JOB}` must be the id of a job.")
-        get(tx, source, by=by)
-
-
-def _columns(new: NewJob, agent: Agent, by: Principal, defaults: JobDefaults) -> dict[str, Any]:
+        get(connection, source, by=by)
     spec = agent.current.spec
-    resources = parse_resources(new.resources, default=spec.resources) if new.resources else spec.resources
+    return Request(
+        parse_resources(new.resources, default=spec.resources) if new.resources else spec.resources,
+        check_workers(new.workers),
+        check_selector(new.label_selector),
+        new.spot or (Spot.PREFER if new.preemptible else Spot.AVOID),
+    )
+
+
+def _allowed(connection: Connection, owner: str, asked: Request) -> QuotaBook:
+    """The quotas that bind a user; raises ``ExceedsQuota`` for what they never allow him."""
+    quotas = quota_store.book_of(connection, owner)
+    never = quotas.never_fits(owner, Amounts.of(asked.total))
+    if never is not None:
+        raise ExceedsQuota(
+            f"The job can never run: {never.sentence()}",
+            field=never.field,
+            limit=never.limit,
+            asked=never.asked,
+            whose=never.whose,
+        )
+    return quotas
+
+
+def _check_room(
+    connection: Connection, owner: str, quotas: QuotaBook, defaults: JobDefaults, now: datetime
+) -> None:
+    """Raise ``QueueFull`` where the user, his team or everybody has as many jobs waiting as may wait."""
+    own = quotas.user(owner)
+    limit = own.queued if own.queued < UNLIMITED else defaults.user_queue_limit
+    _refuse_past(limit, queue_store.waiting_of(connection, [owner], limit=limit), f"user {owner}")
+    limit = quotas.team(own.team).queued if own.team is not None else UNLIMITED
+    if own.team is not None and limit < UNLIMITED:
+        members = [member.name for member in quotas.members(own.team)]
+        _refuse_past(limit, queue_store.waiting_of(connection, members, limit=limit), f"team {own.team}")
+    limit = defaults.queue_limit
+    _refuse_past(limit, queue_store.waiting(connection, limit=limit, now=now), "everybody")
+
+
+def _refuse_past(limit: int, waiting: int, whose: str) -> None:
+    if waiting >= limit:
+        raise QueueFull(
+            f"{waiting} jobs of {whose} wait already, and no more than {limit} may; try again later.",
+            limit=limit,
+            waiting=waiting,
+            scope=whose,
+            retry_after_s=RETRY_AFTER_S,
+        )
+
+
+def _columns(
+    connection: Connection, new: NewJob, asked: Request, agent: Agent, defaults: JobDefaults
+) -> dict[str, Any]:
+    spec = agent.current.spec
     notices: list[str] = []
     if spec.docker_image and not defaults.runs_images:
         notices.append(
             f"This cluster cannot run container images per job, so {spec.docker_image!r} is not used; the "
             f"job runs in the cluster's own environment."
         )
+    expected_s, expected_p90_s = _expected(connection, new)
     return {
         "agent_id": agent.id,
         "version_id": agent.current.id,
@@ -222,8 +391,24 @@ def _columns(new: NewJob, agent: Agent, by: Principal, defaults: JobDefaults) ->
         "name": new.name,
         "state": JobState.QUEUED,
         "priority": new.priority,
-        **rows.resources_values(resources),
-        "shape": resources.shape,
+        **rows.resources_values(asked.resources),
+        "workers": asked.workers,
+        "selector": dict(asked.selector),
+        "spot": asked.spot,
+        "preemptible": new.preemptible,
+        "lane": lane_of(
+            owner=agent.owner,
+            # An owner has one team at a time, so it adds nothing; and he may change it while his jobs wait.
+            team=None,
+            agent_id=agent.id,
+            priority=new.priority,
+            request=asked,
+            preemptible=new.preemptible,
+            expected_s=expected_s,
+        ),
+        "expected_s": expected_s,
+        "expected_p90_s": expected_p90_s,
+        "deadline": new.deadline,
         "entrypoint": new.entrypoint or spec.entrypoint,
         "hyperparameters": dict(new.hyperparameters),
         "training_config": dict(new.training_config),
@@ -233,6 +418,15 @@ def _columns(new: NewJob, agent: Agent, by: Principal, defaults: JobDefaults) ->
         "max_retries": new.max_retries if new.max_retries is not None else defaults.max_retries,
         "notices": notices,
     }
+
+
+def _expected(connection: Connection, new: NewJob) -> tuple[float | None, float | None]:
+    """How long the job will run, median and 90th percentile: by its user, else by its agent's past runs."""
+    past = run_time(job_store.recent_runs(connection, new.agent_id, limit=PAST_RUNS))
+    p90_s = past.p90_s if past else None
+    if new.expected_duration_s is not None:
+        return new.expected_duration_s, max(new.expected_duration_s, p90_s) if p90_s else None
+    return (past.median_s, p90_s) if past else (None, None)
 
 
 def _digest(new: NewJob) -> str:

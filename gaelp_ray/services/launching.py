@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from gaelp_ray.domain.attempts import LaunchOrder, ResumePoint
 from gaelp_ray.domain.checkpoints import CheckpointRecord
 from gaelp_ray.domain.jobs import EndCause
+from gaelp_ray.domain.requests import Spot
 from gaelp_ray.domain.retries import RetryPolicy
 from gaelp_ray.services import attempts as attempt_service
 from gaelp_ray.services.jobs import FROM_JOB
@@ -58,7 +59,7 @@ def heartbeat(
     return launcher_store.seen(tx, name, incarnation, now=now)
 
 
-def take_orders(connection: Connection, name: str, *, stop_grace_s: float) -> Orders:
+def take_orders(connection: Connection, name: str, *, stop_grace_s: float, now: datetime) -> Orders:
     """Read undelivered orders; they stay until ``deliver``, so a crash in between repeats them."""
     waiting = outbox.waiting(connection, name, limit=BATCH)
     launches = [
@@ -69,7 +70,7 @@ def take_orders(connection: Connection, name: str, *, stop_grace_s: float) -> Or
     resume = checkpoint_store.latest(connection, [*sources, *sources.values()]) if launches else {}
     return Orders(
         ids=tuple(row.order_id for row in waiting),
-        launches=tuple(_launch_order(row, resume, stop_grace_s) for row in launches),
+        launches=tuple(_launch_order(row, resume, stop_grace_s, now) for row in launches),
         stops=tuple(
             StopOrder(row.attempt_id, EndCause(row.stop_cause or EndCause.CANCELLED)) for row in stops
         ),
@@ -96,7 +97,10 @@ def retire_silent(
     return lost
 
 
-def _launch_order(row: Any, checkpoints: dict[int, CheckpointRecord], stop_grace_s: float) -> LaunchOrder:
+def _launch_order(
+    row: Any, checkpoints: dict[int, CheckpointRecord], stop_grace_s: float, now: datetime
+) -> LaunchOrder:
+    timeout_s, timeout_cause = _time_limit(row.timeout_s, row.deadline, now)
     config = {**row.config, **row.training_config}
     source = row.training_config.get(FROM_JOB)
     return LaunchOrder(
@@ -111,12 +115,17 @@ def _launch_order(row: Any, checkpoints: dict[int, CheckpointRecord], stop_grace
         seed=row.seed,
         resources=rows.resources(row),
         node_id=row.node_id,
+        workers=row.workers,
+        placement=rows.seats(row.placement),
+        selector=rows.selector(row.selector),
+        spot=Spot(row.spot),
         requirements=tuple(row.requirements),
         docker_image=row.docker_image,
         working_dir=row.working_dir,
         environment_vars={**row.version_environment_vars, **row.environment_vars},
         secrets=row.secrets,
-        timeout_s=row.timeout_s,
+        timeout_s=timeout_s,
+        timeout_cause=timeout_cause,
         stop_grace_s=stop_grace_s,
         resume_from=_resume_point(checkpoints.get(row.job_id)),
         input_checkpoint=_resume_point(checkpoints.get(source)) if source is not None else None,
@@ -128,3 +137,15 @@ def _resume_point(record: CheckpointRecord | None) -> ResumePoint | None:
     if record is None:
         return None
     return ResumePoint(uri=record.uri, digest=record.digest, step=record.step, metrics=record.metrics)
+
+
+def _time_limit(
+    timeout_s: float | None, deadline: datetime | None, now: datetime
+) -> tuple[float | None, EndCause]:
+    """How long the attempt may run, and why no longer."""
+    if deadline is None:
+        return timeout_s, EndCause.TIMEOUT
+    left_s = max(0.0, (deadline - now).total_seconds())
+    if timeout_s is not None and timeout_s <= left_s:
+        return timeout_s, EndCause.TIMEOUT
+    return left_s, EndCause.DEADLINE

@@ -1,21 +1,40 @@
-"""The scheduler's use cases: lead, look, apply, wake."""
+"""The scheduler's use cases: lead, look, apply, wake, expire."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import Connection
 
+from gaelp_ray.domain.access import Principal
+from gaelp_ray.domain.attempts import Seat
 from gaelp_ray.domain.errors import Conflict
-from gaelp_ray.domain.jobs import JobEvent
-from gaelp_ray.domain.scheduling import Node, Plan, Snapshot
+from gaelp_ray.domain.events import JobEventRecord
+from gaelp_ray.domain.jobs import EndCause, JobEvent
+from gaelp_ray.domain.scheduling import (
+    Node,
+    NodeShape,
+    Placed,
+    Plan,
+    SchedulingPolicy,
+    Snapshot,
+)
+from gaelp_ray.services import jobs as job_service
+from gaelp_ray.services.mirror import Mirror, read_history, read_rules
 from gaelp_ray.services.transitions import move
+from gaelp_ray.store import events as event_store
 from gaelp_ray.store import jobs as job_store
+from gaelp_ray.store import lanes as lane_store
 from gaelp_ray.store import launchers as launcher_store
-from gaelp_ray.store import leases, plans, snapshot
+from gaelp_ray.store import leases, plans
+from gaelp_ray.store import queue as queue_store
+from gaelp_ray.store import reservations as reservation_store
+from gaelp_ray.store import revision as revision_store
+from gaelp_ray.store import snapshot as snapshot_store
+from gaelp_ray.store.lanes import Reason
 from gaelp_ray.store.leases import Lease
 from gaelp_ray.store.plans import Admission
 
@@ -35,9 +54,33 @@ def leader(connection: Connection) -> Lease | None:
     return leases.get(connection, LEASE)
 
 
-def look(connection: Connection, nodes: tuple[Node, ...]) -> Snapshot:
-    """Everything a plan is made from."""
-    return Snapshot(nodes=nodes, claims=snapshot.claims(connection), queue=snapshot.queue(connection))
+def look(
+    connection: Connection,
+    mirror: Mirror,
+    *,
+    nodes: tuple[Node, ...],
+    shapes: tuple[NodeShape, ...] = (),
+    policy: SchedulingPolicy,
+    now: datetime,
+) -> Snapshot:
+    """Everything a plan is made from. The queue is the mirror's own, as ``refresh`` left it."""
+    if revision_store.get(connection) != mirror.rules.revision:
+        mirror.adopt(read_rules(connection))
+    mirror.history = read_history(connection, mirror.history, half_life=policy.half_life, now=now)
+    rules = mirror.rules
+    return Snapshot(
+        nodes=nodes,
+        claims=snapshot_store.claims(connection, team_of=rules.quotas.team_of, now=now),
+        queue=mirror.queue,
+        shapes=shapes,
+        quotas=rules.quotas,
+        holds=rules.holds,
+        reservations=reservation_store.in_force(connection, now=now),
+        history=mirror.history.resources(),
+        blocked=rules.blocked,
+        policy=policy,
+        revision=rules.revision,
+    )
 
 
 def launcher_loads(connection: Connection, cluster: str) -> dict[str, int]:
@@ -48,16 +91,25 @@ def launcher_loads(connection: Connection, cluster: str) -> dict[str, int]:
 class Applied:
     """What of a plan came true."""
 
-    started: frozenset[int]
-    #: Jobs that had changed since the snapshot; the next tick sees them as they are.
-    dropped: frozenset[int]
+    started: frozenset[int] = frozenset()
+    #: Jobs that were told to make room.
+    preempted: frozenset[int] = frozenset()
+    #: Starts and preemptions that no longer held; the next tick sees their jobs as they are.
+    dropped: frozenset[int] = frozenset()
     #: Launchers with new orders.
-    launchers: frozenset[str]
+    launchers: frozenset[str] = frozenset()
+    #: Reasons that were written on lanes, and lanes that were found empty.
+    told: Mapping[str, Reason] = field(default_factory=dict)
+    emptied: frozenset[str] = frozenset()
+    #: The size of the queue, if it was written down.
+    depth: tuple[int, datetime] | None = None
 
 
 def apply(
     tx: Connection,
     plan: Plan,
+    snapshot: Snapshot,
+    mirror: Mirror,
     *,
     holder: str,
     epoch: int,
@@ -65,40 +117,109 @@ def apply(
     make_token: Callable[[], UUID],
     now: datetime,
 ) -> Applied:
-    """Write a plan: state, claim, launch order and event of each start together, and the reasons of waits.
+    """Write a plan: starts, preemptions, reservations, and why each lane waits, all together.
 
-    Each start goes to the launcher with the fewest live attempts (``loads``: launcher -> attempts).
-    Raises ``Conflict`` when ``epoch`` no longer leads; then nothing is written.
+    A start is state, claim, launch order and event; it goes to the launcher with the fewest live attempts
+    (``loads``: launcher -> attempts). When quotas, holds or paused agents have changed since the snapshot,
+    everything is dropped. Raises ``Conflict`` when ``epoch`` no longer leads. Give what it returns to
+    ``remember`` once it is committed.
     """
     if not leases.hold(tx, LEASE, holder, epoch):
         raise Conflict("Another scheduler leads now; this plan is void.")
-    admissions = _assign(plan, loads, make_token)
+    wanted = {start.job.id for start in plan.starts} if loads else set()
+    wanted |= {each.job_id for each in plan.preemptions}
+    if not revision_store.hold(tx, snapshot.revision):
+        return Applied(dropped=frozenset(wanted))
+    job_store.lock_all(tx, sorted(wanted))
+    admissions = _assign(plan, snapshot, loads, make_token)
     started = plans.admit(tx, admissions, now=now)
-    changed = [(w.job.id, str(w.code), w.message) for w in plan.waits if w.job.wait_code != w.code]
-    job_store.set_waits(tx, changed)
+    stopping = plans.preempt(tx, plan.preemptions, now=now)
+    reservation_store.prune(tx, now=now)
+    kept = {reserve.job.id: seats(reserve.placement) for reserve in plan.reserves}
+    reservation_store.put(tx, kept, until=now + snapshot.policy.reservation)
+    told, emptied = mirror.news(plan), mirror.empty_lanes()
+    lane_store.tell(tx, told, now=now)
+    lane_store.forget(tx, emptied)
+    launchers = {a.launcher for a in admissions if a.job_id in started} | set(stopping.values())
     return Applied(
         started=frozenset(started),
-        dropped=frozenset(a.job_id for a in admissions) - started,
-        launchers=frozenset(a.launcher for a in admissions if a.job_id in started),
+        preempted=frozenset(stopping),
+        dropped=frozenset(wanted) - started - stopping.keys(),
+        launchers=frozenset(launchers),
+        told=told,
+        emptied=frozenset(emptied),
+        depth=_write_depth(tx, mirror, now),
     )
+
+
+def remember(mirror: Mirror, applied: Applied) -> None:
+    """What was applied is committed; the mirror need not write it again."""
+    mirror.told |= applied.told
+    for lane in applied.emptied:
+        del mirror.told[lane]
+    mirror.depth = applied.depth or mirror.depth
 
 
 def wake_due(tx: Connection, *, now: datetime) -> int:
     """Put jobs back in the queue whose backoff is over."""
-    due = job_store.wake_due(tx, now)
+    due = job_store.lock_due(tx, now)
     for job in due:
         move(tx, job, JobEvent.WAKE, now=now, values={"not_before": None})
     return len(due)
 
 
-def _assign(plan: Plan, loads: Mapping[str, int], make_token: Callable[[], UUID]) -> list[Admission]:
+def expire_due(tx: Connection, *, now: datetime) -> int:
+    """Fail waiting jobs whose deadline has passed."""
+    expired = job_store.lock_expired(tx, now)
+    for job in expired:
+        why = f"It was to be done by {job.deadline:%Y-%m-%d %H:%M:%S} UTC and did not run then."
+        ended = {"cause": EndCause.DEADLINE, "message": why, "not_before": None}
+        move(tx, job, JobEvent.EXPIRE, now=now, why=why, values=ended)
+    return len(expired)
+
+
+def preemptions_of(connection: Connection, job_id: int, *, by: Principal) -> list[JobEventRecord]:
+    """When a job was told to make room; ``data`` has the reason and ``for_job``, the job it was for."""
+    job_service.get(connection, job_id, by=by)
+    return event_store.preemptions(connection, of_job=job_id)
+
+
+def victims_of(connection: Connection, job_id: int, *, by: Principal) -> list[JobEventRecord]:
+    """The jobs that were told to make room for a job, each as the event that told it."""
+    job_service.get(connection, job_id, by=by)
+    return event_store.preemptions(connection, for_job=job_id)
+
+
+def seats(placement: tuple[Placed, ...]) -> tuple[Seat, ...]:
+    return tuple(Seat(placed.node_id, placed.gpus) for placed in placement)
+
+
+def _assign(
+    plan: Plan, snapshot: Snapshot, loads: Mapping[str, int], make_token: Callable[[], UUID]
+) -> list[Admission]:
     """Spread starts over launchers; without a launcher nothing can start."""
     live = dict(loads)
+    spot_nodes = {node.id for node in snapshot.nodes if node.spot}
     admissions: list[Admission] = []
     for start in plan.starts if live else ():
         launcher = min(live, key=lambda name: (live[name], name))
         live[launcher] += 1
         admissions.append(
-            Admission(start.job.id, start.job.row_version, start.node_id, launcher, make_token())
+            Admission(
+                job_id=start.job.id,
+                row_version=start.job.row_version,
+                placement=seats(start.placement),
+                spot=any(placed.node_id in spot_nodes for placed in start.placement),
+                launcher=launcher,
+                token=make_token(),
+            )
         )
     return admissions
+
+
+def _write_depth(tx: Connection, mirror: Mirror, now: datetime) -> tuple[int, datetime] | None:
+    if not mirror.depth_is_stale(now):
+        return None
+    depth = len(mirror.queue), now
+    queue_store.set_depth(tx, depth[0], now=now)
+    return depth

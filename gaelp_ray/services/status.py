@@ -11,8 +11,8 @@ from gaelp_ray.domain.jobs import JobState, public_status
 from gaelp_ray.domain.resources import Resources
 from gaelp_ray.services import scheduling
 from gaelp_ray.store import agents as agent_store
+from gaelp_ray.store import attempts as attempt_store
 from gaelp_ray.store import jobs as job_store
-from gaelp_ray.store import snapshot
 from gaelp_ray.store.leases import Lease
 
 
@@ -30,13 +30,10 @@ def status(connection: Connection) -> Status:
     by_status: Counter[str] = Counter()
     for phase, count in phases.items():
         by_status[public_status(JobState(phase))] += count
-    claimed = Resources()
-    for claim in snapshot.claims(connection):
-        claimed += claim.resources
     return Status(
         jobs=dict(by_status),
         phases=phases,
         agents_by_type=agent_store.count_by_type(connection),
-        claimed=claimed,
+        claimed=attempt_store.held(connection),
         leader=scheduling.leader(connection),
     )

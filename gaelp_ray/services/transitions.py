@@ -33,6 +33,8 @@ def move(
     columns = dict(values or {})
     if to_state in TERMINAL:
         columns["finished_at"] = now
+    if to_state is JobState.QUEUED is not job.state:
+        columns["queued_at"] = now
     if not job_store.move(tx, job.id, from_state=job.state, to_state=to_state, **columns):
         raise Conflict(f"Job {job.id} changed at the same moment; read it again.")
     event_store.add(

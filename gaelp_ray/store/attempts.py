@@ -10,8 +10,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection, func, select, update
 
-from gaelp_ray.domain.attempts import Attempt, Outcome
+from gaelp_ray.domain.attempts import Attempt, Outcome, Seat
 from gaelp_ray.domain.jobs import EndCause
+from gaelp_ray.domain.resources import Resources
 from gaelp_ray.store import rows
 from gaelp_ray.store.tables import attempts, jobs
 
@@ -42,7 +43,7 @@ def claim(
     *,
     claimant: UUID,
     incarnation: UUID,
-    node_id: str,
+    placement: Sequence[Seat],
     resumed_from_step: int | None,
     now: datetime,
 ) -> bool:
@@ -59,7 +60,8 @@ def claim(
             claimed_by=claimant,
             incarnation=incarnation,
             last_seen_at=now,
-            node_id=node_id,
+            node_id=placement[0].node_id,
+            placement=rows.placement(placement),
             resumed_from_step=resumed_from_step,
         )
     )
@@ -77,10 +79,14 @@ def lock_live(tx: Connection, attempt_id: int, token: UUID | None) -> Attempt | 
     return rows.attempt(row) if row else None
 
 
-def end_if_live(tx: Connection, attempt_id: int, outcome: Outcome, *, now: datetime) -> bool:
+def end_if_live(
+    tx: Connection, attempt_id: int, outcome: Outcome, *, now: datetime, token: UUID | None = None
+) -> bool:
+    """False: it had ended, or the token is not its own; None is the launcher's word."""
+    mine = [attempts.c.token == token] if token is not None else []
     ended = tx.execute(
         update(attempts)
-        .where(attempts.c.id == attempt_id, attempts.c.ended_at.is_(None))
+        .where(attempts.c.id == attempt_id, attempts.c.ended_at.is_(None), *mine)
         .values(
             ended_at=now,
             cause=outcome.cause,
@@ -90,6 +96,11 @@ def end_if_live(tx: Connection, attempt_id: int, outcome: Outcome, *, now: datet
         )
     )
     return ended.rowcount == 1
+
+
+def saved(tx: Connection, attempt_id: int, *, now: datetime) -> None:
+    """Its work up to now is safe."""
+    tx.execute(update(attempts).where(attempts.c.id == attempt_id).values(saved_at=now))
 
 
 def mark_stopping(tx: Connection, attempt_id: int, cause: EndCause) -> None:
@@ -119,6 +130,15 @@ def orphans(tx: Connection, launcher: str, incarnation: UUID | None) -> list[int
     if incarnation is not None:
         query = query.where(attempts.c.incarnation.is_not(None), attempts.c.incarnation != incarnation)
     return list(tx.execute(query.order_by(attempts.c.id)).scalars())
+
+
+def held(connection: Connection) -> Resources:
+    """What all live attempts hold together."""
+    columns = rows.resources_columns(attempts)
+    totals = [func.coalesce(func.sum(column * attempts.c.workers), 0) for column in columns]
+    row = connection.execute(select(*totals).where(attempts.c.ended_at.is_(None))).one()
+    cpu, memory, gpu, storage = map(int, row)
+    return Resources(cpu, memory, gpu, storage)
 
 
 @dataclass(frozen=True)

@@ -64,12 +64,61 @@ class Cursor:
     id: int
 
 
+def preemptions(
+    connection: Connection, *, of_job: int | None = None, for_job: int | None = None
+) -> list[JobEventRecord]:
+    """When a job was told to make room, or all that were told to make room for one; oldest first."""
+    query = select(job_events).where(job_events.c.event == JobEvent.PREEMPT).order_by(job_events.c.id)
+    if of_job is not None:
+        query = query.where(job_events.c.job_id == of_job)
+    if for_job is not None:
+        query = query.where(job_events.c.data.contains({"for_job": for_job}))
+    return [rows.event(row) for row in connection.execute(query)]
+
+
+@dataclass(frozen=True)
+class Touched:
+    """Events that moved jobs in or out of the queue, or in it."""
+
+    #: Event id -> transaction id and job.
+    events: Mapping[int, tuple[int, int]]
+    #: Every transaction with a smaller id is over: its events are among these, or were read before.
+    safe_xid: int
+
+
+_TOUCHED = text(
+    """
+    WITH moment AS (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS safe_xid)
+    SELECT moment.safe_xid, touched.id, touched.xid::text::bigint AS xid, touched.job_id
+    FROM moment
+    LEFT JOIN job_events AS touched
+        ON touched.xid >= CAST(CAST(:from_xid AS text) AS xid8)
+        AND (touched.to_state = 'queued' OR touched.from_state = 'queued')
+    """
+)
+
+
+def touched(connection: Connection, from_xid: int) -> Touched:
+    """What happened to the queue in transactions from ``from_xid`` on, also in those above the watermark.
+
+    The feed stops at the first transaction under way, since its readers must hear things in order. Whoever
+    only wants to know which jobs to look at again need not wait: he reads everything that is there, and goes
+    on from ``safe_xid``, so that what commits late is read then.
+    """
+    found = connection.execute(_TOUCHED, {"from_xid": from_xid}).all()
+    events = {row.id: (row.xid, row.job_id) for row in found if row.id is not None}
+    return Touched(events, found[0].safe_xid)
+
+
+def safe_xid(connection: Connection) -> int:
+    """The transaction id below which everything is over."""
+    query = text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+    return int(connection.execute(query).scalar_one())
+
+
 def feed_end(connection: Connection) -> Cursor:
     """The place from which only events of transactions not yet finished will follow."""
-    xmin = connection.execute(
-        text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
-    ).scalar_one()
-    return Cursor(xid=xmin - 1, id=2**62)
+    return Cursor(xid=safe_xid(connection) - 1, id=2**62)
 
 
 def feed(connection: Connection, after: Cursor, *, limit: int) -> tuple[list[JobEventRecord], Cursor]:

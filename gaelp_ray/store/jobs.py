@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Text, bindparam, func, insert, select, text, update
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, insert, select, update
+from sqlalchemy.dialects.postgresql import array
 
-from gaelp_ray.domain.jobs import Job, JobState, JobStatus, states_of
+from gaelp_ray.domain.jobs import TERMINAL, Job, JobState, JobStatus, states_of
 from gaelp_ray.store import rows
-from gaelp_ray.store.tables import jobs
+from gaelp_ray.store.tables import attempts, jobs, lanes
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,37 @@ class JobFilter:
     status: JobStatus | None = None
     phase: JobState | None = None
     priority: int | None = None
+    ids: tuple[int, ...] | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        found = [
+            column == value
+            for column, value in (
+                (jobs.c.owner, self.owner),
+                (jobs.c.agent_id, self.agent_id),
+                (jobs.c.state, self.phase),
+                (jobs.c.priority, self.priority),
+            )
+            if value is not None
+        ]
+        if self.status is not None:
+            found.append(jobs.c.state.in_(states_of(self.status)))
+        if self.ids is not None:
+            found.append(jobs.c.id == func.any(list(self.ids)))
+        return found
+
+
+# Why a job waits is written on its lane, and is true of it only while it waits. A subquery is looked up for
+# those alone; for a join the planner may read all lanes.
+_reason = select(array([lanes.c.wait_code, lanes.c.wait_message])).where(lanes.c.lane == jobs.c.lane)
+_JOB: Select[Any] = select(
+    *jobs.c, case((jobs.c.state == JobState.QUEUED, _reason.scalar_subquery())).label("reason")
+)
+
+
+def _told(row: Row[Any]) -> Job:
+    code, message = row.reason or (None, None)
+    return rows.job(row, wait_code=code, wait_message=message)
 
 
 def add(tx: Connection, values: dict[str, Any]) -> Job:
@@ -31,19 +62,39 @@ def add(tx: Connection, values: dict[str, Any]) -> Job:
 
 
 def get(connection: Connection, job_id: int) -> Job | None:
-    row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
-    return rows.job(row) if row else None
+    row = connection.execute(_JOB.where(jobs.c.id == job_id)).one_or_none()
+    return _told(row) if row else None
 
 
 def get_many(connection: Connection, job_ids: Sequence[int]) -> dict[int, Job]:
-    found = connection.execute(select(jobs).where(jobs.c.id == func.any(list(job_ids))))
-    return {row.id: rows.job(row) for row in found}
+    found = connection.execute(_JOB.where(jobs.c.id == func.any(list(job_ids))))
+    return {row.id: _told(row) for row in found}
 
 
 def lock(tx: Connection, job_id: int) -> Job | None:
-    """The job, its row held until the transaction ends."""
+    """The job, its row held until the transaction ends; without why it waits."""
     row = tx.execute(select(jobs).where(jobs.c.id == job_id).with_for_update()).one_or_none()
     return rows.job(row) if row else None
+
+
+def lock_of_attempt(tx: Connection, attempt_id: int) -> Job | None:
+    """The job of an attempt, its row held: jobs are always locked before their attempts."""
+    job_id = select(attempts.c.job_id).where(attempts.c.id == attempt_id).scalar_subquery()
+    row = tx.execute(select(jobs).where(jobs.c.id == job_id).with_for_update()).one_or_none()
+    return rows.job(row) if row else None
+
+
+def lock_all(tx: Connection, job_ids: Sequence[int]) -> None:
+    """Hold the rows of many jobs, in the order in which everybody takes them."""
+    query = select(jobs.c.id).where(jobs.c.id == func.any(list(job_ids))).order_by(jobs.c.id)
+    tx.execute(query.with_for_update(key_share=True))
+
+
+def lock_unended(tx: Connection, wanted: JobFilter, *, limit: int) -> list[Job]:
+    """The first jobs that have not ended and were not told to, in the order of their ids, rows held."""
+    over = [*TERMINAL, JobState.STOPPING]
+    query = select(jobs).where(*wanted.conditions(), jobs.c.state.not_in(over)).order_by(jobs.c.id)
+    return [rows.job(row) for row in tx.execute(query.limit(limit).with_for_update())]
 
 
 def lock_key(tx: Connection, owner: str, key: str) -> None:
@@ -69,20 +120,10 @@ def move(tx: Connection, job_id: int, *, from_state: JobState, to_state: JobStat
 
 def page(connection: Connection, wanted: JobFilter, *, before: int | None, limit: int) -> list[Job]:
     """Newest first, ids below ``before``."""
-    query = select(jobs).order_by(jobs.c.id.desc()).limit(limit)
-    if wanted.owner is not None:
-        query = query.where(jobs.c.owner == wanted.owner)
-    if wanted.agent_id is not None:
-        query = query.where(jobs.c.agent_id == wanted.agent_id)
-    if wanted.status is not None:
-        query = query.where(jobs.c.state.in_(states_of(wanted.status)))
-    if wanted.phase is not None:
-        query = query.where(jobs.c.state == wanted.phase)
-    if wanted.priority is not None:
-        query = query.where(jobs.c.priority == wanted.priority)
+    query = _JOB.where(*wanted.conditions()).order_by(jobs.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(jobs.c.id < before)
-    return [rows.job(row) for row in connection.execute(query)]
+    return [_told(row) for row in connection.execute(query)]
 
 
 def count_by_state(connection: Connection) -> dict[str, int]:
@@ -90,10 +131,16 @@ def count_by_state(connection: Connection) -> dict[str, int]:
     return {row.state: row.total for row in counted}
 
 
-def count_queued(connection: Connection, *, limit: int) -> int:
-    """Waiting jobs, counted up to ``limit`` so that the price stays bounded."""
-    queued = select(jobs.c.id).where(jobs.c.state == JobState.QUEUED).limit(limit).subquery()
-    return connection.execute(select(func.count()).select_from(queued)).scalar_one()
+def recent_runs(connection: Connection, agent_id: int, *, limit: int) -> list[float]:
+    """Seconds that an agent's last successful jobs took whose first attempt was their only one."""
+    seconds = func.extract("epoch", jobs.c.finished_at - jobs.c.started_at)
+    query = (
+        select(seconds)
+        .where(jobs.c.agent_id == agent_id, jobs.c.state == JobState.SUCCEEDED, jobs.c.attempt_number == 1)
+        .order_by(jobs.c.finished_at.desc())
+        .limit(limit)
+    )
+    return [float(each) for each in connection.execute(query).scalars() if each is not None]
 
 
 def live_ids_of_agent(tx: Connection, agent_id: int) -> list[int]:
@@ -122,28 +169,7 @@ def set_progress(
     )
 
 
-_SET_WAITS = text(
-    """
-    UPDATE jobs SET wait_code = given.code, wait_message = given.message
-    FROM unnest(:ids, :codes, :messages) AS given (id, code, message)
-    WHERE jobs.id = given.id AND jobs.state = 'queued'
-    """
-).bindparams(
-    bindparam("ids", type_=ARRAY(BigInteger)),
-    bindparam("codes", type_=ARRAY(Text)),
-    bindparam("messages", type_=ARRAY(Text)),
-)
-
-
-def set_waits(tx: Connection, waits: Sequence[tuple[int, str, str]]) -> None:
-    """Tell waiting jobs ``(id, code, message)`` why they wait."""
-    if not waits:
-        return
-    ids, codes, messages = zip(*waits, strict=True)
-    tx.execute(_SET_WAITS, {"ids": list(ids), "codes": list(codes), "messages": list(messages)})
-
-
-def wake_due(tx: Connection, now: datetime) -> list[Job]:
+def lock_due(tx: Connection, now: datetime) -> list[Job]:
     """Lock the jobs whose backoff is over."""
     query = (
         select(jobs)
@@ -153,3 +179,24 @@ def wake_due(tx: Connection, now: datetime) -> list[Job]:
         .with_for_update(skip_locked=True)
     )
     return [rows.job(row) for row in tx.execute(query)]
+
+
+def lock_expired(tx: Connection, now: datetime) -> list[Job]:
+    """Lock waiting jobs whose deadline has passed."""
+    query = (
+        select(jobs)
+        .where(jobs.c.state.in_([JobState.QUEUED, JobState.BACKOFF]), jobs.c.deadline <= now)
+        .order_by(jobs.c.id)
+        .limit(500)
+        .with_for_update(skip_locked=True)
+    )
+    return [rows.job(row) for row in tx.execute(query)]
+
+
+def add_notice(tx: Connection, job_id: int, notice: str) -> None:
+    """Add a plain statement about how the job runs, unless it is there already."""
+    tx.execute(
+        update(jobs)
+        .where(jobs.c.id == job_id, ~jobs.c.notices.contains([notice]))
+        .values(notices=jobs.c.notices.concat([notice]))
+    )

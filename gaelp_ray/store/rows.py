@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Row, Table
 from sqlalchemy.sql import ColumnElement
 
 from gaelp_ray.domain.agents import Agent, AgentStatus, AgentType, AgentVersion, VersionSpec
-from gaelp_ray.domain.attempts import Attempt
+from gaelp_ray.domain.attempts import Attempt, Seat
 from gaelp_ray.domain.checkpoints import CheckpointRecord
 from gaelp_ray.domain.events import JobEventRecord
 from gaelp_ray.domain.jobs import EndCause, Job, JobEvent, JobState, Progress
+from gaelp_ray.domain.requests import Request, Selector, Spot
 from gaelp_ray.domain.resources import Resources
 
 
@@ -30,6 +33,38 @@ def resources_values(resources: Resources) -> dict[str, int]:
 
 def resources(row: Row[Any]) -> Resources:
     return Resources(row.cpu_milli, row.memory_bytes, row.gpu_milli, row.storage_bytes)
+
+
+def seats(placement: Iterable[Mapping[str, Any]]) -> tuple[Seat, ...]:
+    return tuple(Seat(seat["node_id"], tuple(seat["gpus"])) for seat in placement)
+
+
+def placement(placed: Iterable[Seat]) -> list[dict[str, Any]]:
+    return [{"node_id": seat.node_id, "gpus": list(seat.gpus)} for seat in placed]
+
+
+def selector(conditions: Mapping[str, str]) -> Selector:
+    return tuple(sorted(conditions.items()))
+
+
+def request(row: Row[Any]) -> Request:
+    """Equal requests are one object: a queue holds few kinds of them, and each knows its key."""
+    return _request(
+        row.cpu_milli,
+        row.memory_bytes,
+        row.gpu_milli,
+        row.storage_bytes,
+        row.workers,
+        selector(row.selector),
+        row.spot,
+    )
+
+
+@lru_cache(maxsize=10_000)
+def _request(
+    cpu: int, memory: int, gpu: int, storage: int, workers: int, conditions: Selector, spot: str
+) -> Request:
+    return Request(Resources(cpu, memory, gpu, storage), workers, conditions, Spot(spot))
 
 
 def version(row: Row[Any]) -> AgentVersion:
@@ -68,7 +103,7 @@ def agent(row: Row[Any]) -> Agent:
     )
 
 
-def job(row: Row[Any]) -> Job:
+def job(row: Row[Any], *, wait_code: str | None = None, wait_message: str | None = None) -> Job:
     return Job(
         id=row.id,
         agent_id=row.agent_id,
@@ -78,6 +113,10 @@ def job(row: Row[Any]) -> Job:
         state=JobState(row.state),
         priority=row.priority,
         resources=resources(row),
+        workers=row.workers,
+        selector=selector(row.selector),
+        spot=Spot(row.spot),
+        preemptible=row.preemptible,
         entrypoint=row.entrypoint,
         hyperparameters=row.hyperparameters,
         training_config=row.training_config,
@@ -87,14 +126,19 @@ def job(row: Row[Any]) -> Job:
         max_retries=row.max_retries,
         failures=row.failures,
         losses=row.losses,
+        preemptions=row.preemptions,
         attempt_number=row.attempt_number,
         progress=Progress(row.step, row.total_steps, row.latest_metrics),
-        wait_code=row.wait_code,
-        wait_message=row.wait_message,
+        wait_code=wait_code,
+        wait_message=wait_message,
         cause=EndCause(row.cause) if row.cause else None,
         message=row.message,
         result=row.result,
+        expected_s=row.expected_s,
+        expected_p90_s=row.expected_p90_s,
+        deadline=row.deadline,
         submitted_at=row.submitted_at,
+        queued_at=row.queued_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
         not_before=row.not_before,
@@ -108,6 +152,9 @@ def attempt(row: Row[Any]) -> Attempt:
         job_id=row.job_id,
         number=row.number,
         node_id=row.node_id,
+        workers=row.workers,
+        placement=seats(row.placement),
+        spot=row.spot,
         launcher=row.launcher,
         cause=EndCause(row.cause) if row.cause else None,
         message=row.message,
@@ -117,6 +164,7 @@ def attempt(row: Row[Any]) -> Attempt:
         created_at=row.created_at,
         claimed_at=row.claimed_at,
         last_seen_at=row.last_seen_at,
+        saved_at=row.saved_at,
         ended_at=row.ended_at,
     )
 

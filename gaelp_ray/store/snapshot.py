@@ -1,68 +1,125 @@
-"""What the scheduler plans on: the queue's heads and the claims of live attempts."""
+"""What the scheduler plans on beside the queue: claims of live attempts, paused agents, usage in the past."""
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select, text
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, select, text
 
 from gaelp_ray.domain.agents import AgentStatus
-from gaelp_ray.domain.resources import Resources
-from gaelp_ray.domain.scheduling import Claim, QueuedJob, WaitCode
+from gaelp_ray.domain.attempts import expected_ends
+from gaelp_ray.domain.jobs import JobState, Progress
+from gaelp_ray.domain.scheduling import Claim, Part
 from gaelp_ray.store import rows
-from gaelp_ray.store.tables import attempts
+from gaelp_ray.store.tables import agents, attempts, jobs
 
-#: Heads read per shape of request: a tick never reads the whole queue, and a shape that cannot start
-#: never hides one that can.
-HEADS_PER_SHAPE = 200
+_ENDING = frozenset({JobState.PREEMPTING, JobState.STOPPING})
 
-# Distinct shapes by skipping through the queue's index (PostgreSQL wiki, "Loose indexscan"), then the heads
-# of each.
-_QUEUE = text(
-    """
-    WITH RECURSIVE shapes AS (
-        (SELECT shape FROM jobs WHERE state = 'queued' ORDER BY shape LIMIT 1)
-        UNION ALL
-        SELECT (SELECT shape FROM jobs WHERE state = 'queued' AND shape > shapes.shape ORDER BY shape LIMIT 1)
-        FROM shapes WHERE shapes.shape IS NOT NULL
+
+def claims(
+    connection: Connection, *, team_of: Callable[[str], str | None], now: datetime
+) -> tuple[Claim, ...]:
+    """What every live attempt holds, and when it is likely to end."""
+    query = (
+        select(
+            attempts.c.job_id,
+            *rows.resources_columns(attempts),
+            attempts.c.workers,
+            attempts.c.placement,
+            attempts.c.resumed_from_step,
+            attempts.c.created_at,
+            attempts.c.claimed_at,
+            attempts.c.saved_at,
+            jobs.c.owner,
+            jobs.c.agent_id,
+            jobs.c.state,
+            jobs.c.priority,
+            jobs.c.preemptible,
+            jobs.c.preemptions,
+            jobs.c.expected_s,
+            jobs.c.expected_p90_s,
+            jobs.c.timeout_s,
+            jobs.c.step,
+            jobs.c.total_steps,
+        )
+        .join(jobs, jobs.c.id == attempts.c.job_id)
+        .where(attempts.c.ended_at.is_(None))
     )
-    SELECT head.*
-    FROM shapes
-    CROSS JOIN LATERAL (
-        SELECT jobs.id, row_version, priority, submitted_at, agent_id, wait_code,
-               cpu_milli, memory_bytes, gpu_milli, storage_bytes, agents.status = :active AS agent_active
-        FROM jobs
-        JOIN agents ON agents.id = jobs.agent_id
-        -- A paused agent's jobs are heads until they were told so; then they stand in nobody's way.
-        WHERE state = 'queued' AND shape = shapes.shape
-            AND (agents.status = :active OR wait_code IS DISTINCT FROM :on_hold)
-        ORDER BY priority DESC, submitted_at, jobs.id
-        LIMIT :heads
-    ) AS head
+    return tuple(_claim(row, team_of(row.owner), now) for row in connection.execute(query))
+
+
+def _claim(row: Row[Any], team: str | None, now: datetime) -> Claim:
+    started_at = row.claimed_at or row.created_at
+    expected_end, latest_end = expected_ends(
+        started_at=started_at,
+        now=now,
+        progress=Progress(row.step, row.total_steps),
+        resumed_from_step=row.resumed_from_step,
+        expected_s=row.expected_s,
+        expected_p90_s=row.expected_p90_s,
+        timeout_s=row.timeout_s,
+    )
+    amount = rows.resources(row)
+    parts = [Part(seat.node_id, amount, seat.gpus) for seat in rows.seats(row.placement)]
+    # Without a known place it holds its amount all the same.
+    parts += [Part(None, amount)] * (row.workers - len(parts))
+    return Claim(
+        job_id=row.job_id,
+        owner=row.owner,
+        team=team,
+        agent_id=row.agent_id,
+        priority=row.priority,
+        preemptible=row.preemptible,
+        parts=tuple(parts),
+        started_at=started_at,
+        saved_at=row.saved_at,
+        expected_end=expected_end,
+        latest_end=latest_end,
+        preemptions=row.preemptions,
+        ending=JobState(row.state) in _ENDING,
+    )
+
+
+def paused_agents(connection: Connection) -> frozenset[int]:
+    query = select(agents.c.id).where(agents.c.status == AgentStatus.PAUSED)
+    return frozenset(connection.execute(query).scalars())
+
+
+# power() fails where its result is too small for a float; after 60 half-lives nothing is left anyway.
+_USED = text(
+    """
+    SELECT owner, sum(cpu_milli * share) AS cpu, sum(memory_bytes * share) AS memory,
+           sum(gpu_milli * share) AS gpu
+    FROM (
+        SELECT jobs.owner, attempts.cpu_milli, attempts.memory_bytes, attempts.gpu_milli,
+               attempts.workers * (
+                   power(2, greatest(-60, -extract(epoch FROM :now - ended_at)::float8 / :half_life_s))
+                   - power(2, greatest(-60, -extract(epoch FROM :now - created_at)::float8 / :half_life_s))
+               ) AS share
+        FROM attempts
+        JOIN jobs ON jobs.id = attempts.job_id
+        WHERE ended_at > :since AND ended_at <= :until
+    ) AS shares
+    GROUP BY owner
     """
 )
 
 
-def queue(connection: Connection, *, heads: int = HEADS_PER_SHAPE) -> tuple[QueuedJob, ...]:
-    """The first ``heads`` waiting jobs of every shape, without those that know they are on hold."""
-    found = connection.execute(
-        _QUEUE, {"active": AgentStatus.ACTIVE, "on_hold": WaitCode.ON_HOLD, "heads": heads}
-    )
-    return tuple(
-        QueuedJob(
-            id=row.id,
-            row_version=row.row_version,
-            priority=row.priority,
-            submitted_at=row.submitted_at,
-            resources=Resources(row.cpu_milli, row.memory_bytes, row.gpu_milli, row.storage_bytes),
-            agent_active=row.agent_active,
-            wait_code=row.wait_code,
-        )
-        for row in found
-    )
+def used(
+    connection: Connection, *, since: datetime, until: datetime, now: datetime, half_life: timedelta
+) -> dict[str, tuple[float, float, float]]:
+    """What attempts that ended after ``since`` and up to ``until`` add to their owners' decayed usage.
 
+    CPU, memory and GPU, as the average over all the past of what was held, where a moment ``x`` ago weighs
+    ``2**(-x/h)`` with the half-life ``h``. An attempt that held R from a to b adds, at time t,
 
-def claims(connection: Connection) -> tuple[Claim, ...]:
-    """What every live attempt holds."""
-    query = select(attempts.c.job_id, attempts.c.node_id, *rows.resources_columns(attempts)).where(
-        attempts.c.ended_at.is_(None)
-    )
-    return tuple(Claim(row.job_id, row.node_id, rows.resources(row)) for row in connection.execute(query))
+        R * integral(a..b) 2**(-(t-s)/h) ds / integral(-inf..t) 2**(-(t-s)/h) ds
+        = R * (2**(-(t-b)/h) - 2**(-(t-a)/h))
+    """
+    given = {"since": since, "until": until, "now": now, "half_life_s": half_life.total_seconds()}
+    return {
+        row.owner: (float(row.cpu), float(row.memory), float(row.gpu))
+        for row in connection.execute(_USED, given)
+    }

@@ -24,7 +24,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import UserDefinedType
 
+from gaelp_ray.domain.holds import HoldMode, HoldScope
 from gaelp_ray.domain.jobs import LIVE, JobState
+from gaelp_ray.domain.quotas import QuotaKind
+from gaelp_ray.domain.requests import Spot
 
 metadata = MetaData(
     naming_convention={
@@ -84,6 +87,7 @@ agents = Table(
         "uq_agents_owner_name", "owner", "name", unique=True, postgresql_where=text("status <> 'archived'")
     ),
     Index("ix_agents_owner_id", "owner", "id"),
+    Index("ix_agents_paused", "id", postgresql_where=text("status = 'paused'")),
 )
 
 agent_versions = Table(
@@ -124,8 +128,15 @@ jobs = Table(
     Column("memory_bytes", BigInteger, nullable=False),
     Column("gpu_milli", BigInteger, nullable=False),
     Column("storage_bytes", BigInteger, nullable=False),
-    #: Equal for equal requests.
-    Column("shape", Text, nullable=False),
+    #: Placed all or not at all; the amounts above are of each.
+    Column("workers", Integer, nullable=False, server_default="1"),
+    Column("selector", JSONB, nullable=False, server_default="{}"),
+    Column("spot", Text, nullable=False, server_default="avoid"),
+    Column("preemptible", Boolean, nullable=False, server_default=text("false")),
+    #: Jobs in one lane are equal to the planner.
+    Column("lane", Text, nullable=False),
+    Column("expected_s", Float),
+    Column("expected_p90_s", Float),
     Column("entrypoint", Text, nullable=False),
     Column("hyperparameters", JSONB, nullable=False),
     Column("training_config", JSONB, nullable=False),
@@ -135,36 +146,46 @@ jobs = Table(
     Column("max_retries", Integer, nullable=False),
     Column("failures", Integer, nullable=False, server_default="0"),
     Column("losses", Integer, nullable=False, server_default="0"),
+    Column("preemptions", Integer, nullable=False, server_default="0"),
     Column("attempt_number", Integer, nullable=False, server_default="0"),
     Column("step", BigInteger),
     Column("total_steps", BigInteger),
     Column("latest_metrics", JSONB, nullable=False, server_default="{}"),
-    Column("wait_code", Text),
-    Column("wait_message", Text),
     Column("cause", Text),
     Column("message", Text),
     Column("result", JSONB),
     Column("notices", JSONB, nullable=False, server_default="[]"),
     Column("idempotency_key", Text),
     Column("request_digest", Text),
+    _at("deadline", nullable=True),
     _at("submitted_at"),
+    #: When it last joined the queue.
+    _at("queued_at"),
     _at("started_at", nullable=True),
     _at("finished_at", nullable=True),
     _at("not_before", nullable=True),
     CheckConstraint(_one_of("state", [str(s) for s in JobState]), name="state"),
     CheckConstraint("priority BETWEEN 1 AND 10", name="priority"),
+    CheckConstraint("workers >= 1", name="workers"),
+    CheckConstraint(_one_of("spot", [str(s) for s in Spot]), name="spot"),
     UniqueConstraint("owner", "idempotency_key"),
     Index("ix_jobs_owner_id", "owner", "id"),
     Index("ix_jobs_agent_id_id", "agent_id", "id"),
     Index("ix_jobs_state", "state"),
-    # The queue in the order the scheduler reads it.
+    Index("ix_jobs_queue", "lane", "submitted_at", "id", postgresql_where=text("state = 'queued'")),
+    # What the limit of each user's queue is counted from.
+    Index("ix_jobs_queue_owner", "owner", postgresql_where=text("state = 'queued'")),
     Index(
-        "ix_jobs_queue",
-        "shape",
-        text("priority DESC"),
-        "submitted_at",
-        "id",
-        postgresql_where=text("state = 'queued'"),
+        "ix_jobs_deadline",
+        "deadline",
+        postgresql_where=text("deadline IS NOT NULL AND state IN ('queued', 'backoff')"),
+    ),
+    # Run times of an agent's undisturbed jobs, newest first.
+    Index(
+        "ix_jobs_runs",
+        "agent_id",
+        "finished_at",
+        postgresql_where=text("state = 'succeeded' AND attempt_number = 1"),
     ),
     Index("ix_jobs_backoff", "not_before", postgresql_where=text("state = 'backoff'")),
     Index("ix_jobs_live", "id", postgresql_where=text(_LIVE_SQL)),
@@ -181,11 +202,18 @@ attempts = Table(
     Column("memory_bytes", BigInteger, nullable=False),
     Column("gpu_milli", BigInteger, nullable=False),
     Column("storage_bytes", BigInteger, nullable=False),
+    #: The amounts above are of each.
+    Column("workers", Integer, nullable=False, server_default="1"),
+    #: ``[{"node_id": ..., "gpus": [...]}]``, one for each worker.
+    Column("placement", JSONB, nullable=False, server_default="[]"),
+    #: A node of it is one that its owner may take back.
+    Column("spot", Boolean, nullable=False, server_default=text("false")),
     #: The launcher that owns its task, from admission on; ``incarnation`` once it was handed to Ray.
     Column("launcher", Text, nullable=False),
     Column("incarnation", Uuid),
     #: The process that runs it; a claim repeated by the same process is granted again.
     Column("claimed_by", Uuid),
+    #: The first worker's.
     Column("node_id", Text),
     #: Why it was told to stop, if it was.
     Column("stop_cause", Text),
@@ -197,11 +225,15 @@ attempts = Table(
     _at("created_at"),
     _at("claimed_at", nullable=True),
     _at("last_seen_at", nullable=True),
+    #: When it saved its newest checkpoint.
+    _at("saved_at", nullable=True),
     _at("ended_at", nullable=True),
     UniqueConstraint("job_id", "number"),
     # Promise 3, held by the database: a job has at most one live attempt.
     Index("uq_attempts_live_job", "job_id", unique=True, postgresql_where=text("ended_at IS NULL")),
     Index("ix_attempts_live_launcher", "launcher", postgresql_where=text("ended_at IS NULL")),
+    # Usage in the past is the sum of what ended since.
+    Index("ix_attempts_ended_at", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
     CheckConstraint("(ended_at IS NULL) = (cause IS NULL)", name="ended_has_cause"),
 )
 
@@ -239,6 +271,7 @@ job_events = Table(
     _at("at"),
     Index("ix_job_events_job_id_id", "job_id", "id"),
     Index("ix_job_events_xid_id", "xid", "id"),
+    Index("ix_job_events_preempt", "job_id", "id", postgresql_where=text("event = 'preempt'")),
 )
 
 metric_points = Table(
@@ -326,4 +359,78 @@ leases = Table(
     #: Grows with every change of holder; writes of an older epoch are refused.
     Column("epoch", BigInteger, nullable=False),
     _at("expires_at"),
+)
+
+lanes = Table(
+    "lanes",
+    metadata,
+    Column("lane", Text, primary_key=True),
+    #: Why its jobs wait.
+    Column("wait_code", Text, nullable=False),
+    Column("wait_message", Text, nullable=False),
+    _at("changed_at"),
+)
+
+quotas = Table(
+    "quotas",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    #: A user's team.
+    Column("team", Text),
+    #: ``{"limit": {"gpu": 4000}, "borrowing": {}, "lending": {}}``; what is left out is not limited.
+    Column("limits", JSONB, nullable=False),
+    Column("weight", Float, nullable=False),
+    #: Jobs that may wait; null for any number.
+    Column("queued_limit", BigInteger),
+    _at("updated_at"),
+    Column("updated_by", Text, nullable=False),
+    CheckConstraint(_one_of("kind", [str(k) for k in QuotaKind]), name="kind"),
+    CheckConstraint("weight > 0", name="weight"),
+    CheckConstraint("kind = 'user' OR team IS NULL", name="team"),
+    Index("ix_quotas_team", "team", postgresql_where=text("team IS NOT NULL")),
+)
+
+holds = Table(
+    "holds",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    #: Of the user or team, or the agent's id; empty for global.
+    Column("name", Text, primary_key=True),
+    Column("mode", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    _at("at"),
+    CheckConstraint(_one_of("scope", [str(s) for s in HoldScope]), name="scope"),
+    CheckConstraint(_one_of("mode", [str(m) for m in HoldMode]), name="mode"),
+    CheckConstraint("(scope = 'global') = (name = '')", name="name"),
+)
+
+reservations = Table(
+    "reservations",
+    metadata,
+    #: The waiting job that others make room for.
+    Column("job_id", BigInteger, ForeignKey("jobs.id"), primary_key=True),
+    #: As an attempt's.
+    Column("placement", JSONB, nullable=False),
+    _at("until"),
+)
+
+scheduling_revision = Table(
+    "scheduling_revision",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    #: Grows with every change of what plans go by: quotas, holds, paused agents.
+    Column("revision", BigInteger, nullable=False),
+    CheckConstraint("id = 1", name="one_row"),
+)
+
+queue_depth = Table(
+    "queue_depth",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    #: Jobs that waited when the scheduler last looked; nobody else counts them all.
+    Column("waiting", BigInteger, nullable=False),
+    _at("counted_at"),
+    CheckConstraint("id = 1", name="one_row"),
 )

@@ -93,7 +93,7 @@ def _jobs(
             "name": f"job {number}",
             "priority": 1 + number % 10,
             **rows.resources_values(_SPEC.resources),
-            "shape": _SPEC.resources.shape,
+            "lane": f"{agent}/{1 + number % 10}",
             "entrypoint": _SPEC.entrypoint,
             "hyperparameters": {"epochs": 10, "learning_rate": 0.001},
             "training_config": {},
@@ -101,6 +101,7 @@ def _jobs(
             "seed": number,
             "max_retries": 3,
             "submitted_at": now - timedelta(seconds=JOBS - number),
+            "queued_at": now - timedelta(seconds=JOBS - number),
             **(_WAITING if number in waiting else _ended(number, now)),
         }
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
+from contextlib import nullcontext
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,9 +17,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
+    MultipleResults,
     RuleBasedStateMachine,
     initialize,
     invariant,
+    multiple,
     precondition,
     rule,
     run_state_machine_as_test,
@@ -26,20 +30,25 @@ from sqlalchemy import Connection, text
 
 from gaelp_ray.domain.agents import AgentStatus
 from gaelp_ray.domain.attempts import Attempt
-from gaelp_ray.domain.errors import Conflict
+from gaelp_ray.domain.errors import Conflict, ExceedsQuota, IllegalTransition
+from gaelp_ray.domain.holds import HoldMode, HoldScope
 from gaelp_ray.domain.jobs import LIVE, TERMINAL, TRANSITIONS, EndCause, JobEvent, JobState
+from gaelp_ray.domain.quotas import UNLIMITED, QuotaKind
 from gaelp_ray.domain.resources import Resources
 from gaelp_ray.domain.retries import INFRASTRUCTURE, RETRYABLE
-from gaelp_ray.domain.scheduling import free_by_node, plan
+from gaelp_ray.domain.scheduling import Plan, Preemption, PreemptionReason, plan
 from gaelp_ray.services import agents as agent_service
 from gaelp_ray.services import attempts as attempt_service
+from gaelp_ray.services import holds as hold_service
 from gaelp_ray.services import launching, scheduling
-from gaelp_ray.store import snapshot
+from gaelp_ray.services import mirror as mirror_service
+from gaelp_ray.store import queue as queue_store
 from gaelp_ray.store.engine import Store
 from tests.builders import ANN, CLUSTER, World, a_node
 
 LAUNCHERS = ("cluster-a/launcher-0", "cluster-a/launcher-1")
-TABLES = "agents, agent_versions, jobs, attempts, job_events, checkpoints, outbox, launchers, leases"
+TABLES = """agents, agent_versions, jobs, attempts, job_events, checkpoints, outbox, launchers, leases, lanes,
+    quotas, holds, reservations, queue_depth"""
 
 
 class JobMachine(RuleBasedStateMachine):
@@ -80,11 +89,15 @@ class JobMachine(RuleBasedStateMachine):
         cpu=st.sampled_from(["500m", 1, 2, 3, 8]),
         gpu=st.sampled_from([0, 0, "500m", 1]),
         max_retries=st.integers(0, 2),
+        workers=st.sampled_from([1, 1, 2]),
+        preemptible=st.booleans(),
     )
-    def submit(self, agent: int, priority: int, cpu: Any, gpu: Any, max_retries: int) -> int:
+    def submit(self, agent: int, cpu: Any, gpu: Any, **fields: Any) -> MultipleResults[int]:
         found = self.store.read(agent_service.get, self.agents[agent], by=ANN)
-        asked = {"cpu": cpu, "gpu": gpu}
-        return self.world.submit(found, priority=priority, resources=asked, max_retries=max_retries).id
+        try:
+            return multiple(self.world.submit(found, resources={"cpu": cpu, "gpu": gpu}, **fields).id)
+        except ExceedsQuota:
+            return multiple()
 
     @rule(job=jobs)
     def cancel(self, job: int) -> None:
@@ -101,21 +114,47 @@ class JobMachine(RuleBasedStateMachine):
 
     @rule()
     def tick_of_a_scheduler_that_was_overtaken(self) -> None:
-        ttl = timedelta(seconds=10)
-        slow = self.store.transact(scheduling.lead, "scheduler", epoch=None, ttl=ttl, now=self.world.now)
-        assert slow is not None
-        decided = plan(self.store.read(scheduling.look, self.world.nodes), self.world.now)
+        slow = self.world.lead()
+        seen = self.world.look()
+        decided = plan(seen, self.world.now)
         self.world.tick()
         with pytest.raises(Conflict):
-            self.store.transact(
-                scheduling.apply,
-                decided,
-                holder=slow.holder,
-                epoch=slow.epoch,
-                loads=dict.fromkeys(LAUNCHERS, 0),
-                make_token=uuid.uuid4,
-                now=self.world.now,
-            )
+            self.world.apply(decided, seen, slow, **dict.fromkeys(LAUNCHERS, 0))
+
+    @rule()
+    def restart_scheduler(self) -> None:
+        self.world.mirror = None
+
+    @rule(job=jobs, priority=st.integers(1, 10), seconds=st.sampled_from([None, 30, 7200]))
+    def edit(self, job: int, priority: int, seconds: int | None) -> None:
+        deadline = None if seconds is None else self.world.now + timedelta(seconds=seconds)
+        waits = self.world.job(job).state in (JobState.QUEUED, JobState.BACKOFF)
+        with nullcontext() if waits else pytest.raises(IllegalTransition):
+            self.world.edit(job, priority=priority, deadline=deadline)
+
+    @rule(job=jobs)
+    def preempt(self, job: int) -> None:
+        seen, lease = self.world.look(), self.world.lead()
+        ask = Preemption(job, PreemptionReason.PRIORITY, None, "Makes room.")
+        told = self.world.apply(Plan(preemptions=(ask,)), seen, lease)
+        assert told.preempted | told.dropped == {job}
+
+    @rule(scope=st.sampled_from(["ann", "ads"]), cpu=st.sampled_from([500, 2000, UNLIMITED]))
+    def change_quota(self, scope: str, cpu: int) -> None:
+        """Of ann, who is in the team or not, or of the team."""
+        if scope == "ads":
+            self.world.quota("ads", kind=QuotaKind.TEAM, cpu=cpu)
+        else:
+            self.world.quota("ann", cpu=cpu, team="ads" if cpu == 2000 else None)
+
+    @rule(mode=st.sampled_from(HoldMode), hold=st.booleans())
+    def hold(self, mode: HoldMode, hold: bool) -> None:
+        given: dict[str, Any] = {"by": ANN}
+        if hold:
+            held = {"reason": "", "now": self.world.now}
+            self.store.transact(hold_service.place, HoldScope.USER, "ann", mode, **held, **given)
+        elif self.sql("SELECT 1 FROM holds"):
+            self.store.transact(hold_service.lift, HoldScope.USER, "ann", **given)
 
     @rule(seconds=st.sampled_from([1, 59, 60, 3600]))
     def wait(self, seconds: int) -> None:
@@ -180,6 +219,7 @@ class JobMachine(RuleBasedStateMachine):
             assert live == ([job.attempt_number] if job.state in LIVE else []), job
             assert job.failures == sum(a.cause in RETRYABLE for a in tries) <= job.max_retries + 1, job
             assert job.losses == sum(a.cause in INFRASTRUCTURE for a in tries), job
+            assert job.preemptions == sum(a.cause == EndCause.PREEMPTED for a in tries), job
             self.check_end(job)
 
     def check_end(self, job: Any) -> None:
@@ -188,7 +228,6 @@ class JobMachine(RuleBasedStateMachine):
         assert (job.finished_at is not None) is ended, job
         assert job.cause is not None or not ended, job
         assert (job.not_before is not None) is (job.state == JobState.BACKOFF), job
-        assert job.wait_code is None or job.state == JobState.QUEUED, job
         if ended:
             end = (job.state, job.finished_at, job.cause, job.message, job.row_version)
             assert self.ends.setdefault(job.id, end) == end, "an end has moved"
@@ -208,9 +247,24 @@ class JobMachine(RuleBasedStateMachine):
 
     @invariant()
     def no_node_holds_more_than_it_has(self) -> None:
-        claims = snapshot.claims(self.connection)
-        for node, free in free_by_node(self.world.nodes, claims).items():
-            assert Resources().fits_on(free), (node, claims)
+        held: dict[str, Resources] = defaultdict(Resources)
+        for row in self.sql("SELECT * FROM attempts WHERE ended_at IS NULL"):
+            assert len(row.placement) == row.workers
+            for seat in row.placement:
+                held[seat["node_id"]] += Resources(row.cpu_milli, row.memory_bytes, row.gpu_milli)
+        for node in self.world.nodes:
+            assert held[node.id].fits_on(node.total), (node, held)
+
+    @invariant()
+    def a_mirror_that_follows_is_the_queue_as_it_is(self) -> None:
+        mirror = self.world.mirror
+        if mirror is None:
+            return
+        self.store.read(mirror_service.refresh, mirror)
+        followed = {job.id: replace(job, team=None) for job in mirror.queue}
+        fresh = {job.id: job for job in self.store.transact(lambda tx: list(queue_store.stream(tx)))}
+        assert followed == fresh
+        assert sum(len(lane) for lane in mirror.queue.lanes()) == len(fresh)
 
     @invariant()
     def orders_wait_only_for_live_attempts_and_no_live_attempt_is_forgotten(self) -> None:
@@ -227,7 +281,12 @@ class JobMachine(RuleBasedStateMachine):
         for row in self.sql("SELECT job_id FROM attempts WHERE ended_at IS NULL"):
             self.world.finish(self.world.attempts(row.job_id)[-1], EndCause.CANCELLED)
         assert all(JobState(row.state) in TERMINAL for row in self.sql("SELECT state FROM jobs"))
-        assert self.store.read(launching.take_orders, LAUNCHERS[0], stop_grace_s=1.0).launches == ()
+        assert (
+            self.store.read(
+                launching.take_orders, LAUNCHERS[0], stop_grace_s=1.0, now=self.world.now
+            ).launches
+            == ()
+        )
         assert self.store.read(scheduling.launcher_loads, CLUSTER) == dict.fromkeys(LAUNCHERS, 0)
 
 

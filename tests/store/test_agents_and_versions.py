@@ -260,7 +260,7 @@ def test_a_paused_agents_job_is_told_so_and_runs_once_it_is_active(world: World)
     job = world.submit(agent)
     world.register()
     assert world.tick().started == frozenset()
-    assert world.job(job).wait_code == WaitCode.ON_HOLD
+    assert world.job(job).wait_code == WaitCode.DEACTIVATED
     change(world, agent, status=AgentStatus.ACTIVE)
     assert world.tick().started == {job.id}
     assert world.job(job).wait_code is None

@@ -174,9 +174,9 @@ def test_past_the_limit_of_the_queue_nothing_is_stored(world: World, sql: Sql) -
     agent = world.agent()
     world.defaults = replace(world.defaults, queue_limit=2)
     jobs = [world.submit(agent, key=f"k{n}") for n in range(2)]
-    with pytest.raises(QueueFull, match="2 jobs wait already") as full:
+    with pytest.raises(QueueFull, match="2 jobs of everybody wait already") as full:
         world.submit(agent)
-    assert full.value.details == {"limit": 2}
+    assert full.value.details == {"limit": 2, "waiting": 2, "scope": "everybody", "retry_after_s": 5}
     assert sql("SELECT count(*) FROM jobs") == [(2,)]
     assert world.submit(agent, key="k1").id == jobs[1].id, "a repeated submission takes no room"
     world.cancel(jobs[0])

@@ -19,7 +19,7 @@ OTHER_CLUSTER, OTHER = "cluster-b", "cluster-b/launcher-0"
 
 
 def orders(world: World, launcher: str = LAUNCHER) -> Orders:
-    return world.store.read(launching.take_orders, launcher, stop_grace_s=5.0)
+    return world.store.read(launching.take_orders, launcher, stop_grace_s=5.0, now=world.now)
 
 
 def heartbeat(world: World, launcher: str, life: uuid.UUID, *attempts: Attempt) -> bool:
