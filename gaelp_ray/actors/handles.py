@@ -10,11 +10,13 @@ import ray
 from gaelp_ray.actors.cluster import cluster_id
 from gaelp_ray.actors.hub import MetricsHub
 from gaelp_ray.actors.launcher import Launcher
+from gaelp_ray.actors.quota_ledger import QuotaLedger
 from gaelp_ray.actors.scheduler import Scheduler
 from gaelp_ray.config import Settings
 
 NAMESPACE = "gaelp"
 _SCHEDULER = "scheduler"
+_QUOTA_LEDGER = "quota-ledger"
 
 #: Calls that wait (``push``, ``listen``, ``finish``) must not block others.
 _CONCURRENCY = 1000
@@ -27,6 +29,7 @@ class ControlPlane:
     scheduler: Any
     launchers: dict[str, Any]
     hubs: tuple[Any, ...]
+    quota_ledger: Any
 
 
 def ensure(settings: Settings) -> ControlPlane:
@@ -38,7 +41,7 @@ def ensure(settings: Settings) -> ControlPlane:
         name = f"{cluster[:16]}/launcher-{i}"
         launchers[name] = _actor(Launcher, f"launcher-{i}", settings, name, cluster, hubs[i % len(hubs)])
     scheduler = _actor(Scheduler, _SCHEDULER, settings, cluster, launchers)
-    return ControlPlane(scheduler, launchers, hubs)
+    return ControlPlane(scheduler, launchers, hubs, _actor(QuotaLedger, _QUOTA_LEDGER, settings))
 
 
 def scheduler() -> Any:
@@ -46,10 +49,15 @@ def scheduler() -> Any:
     return ray.get_actor(_SCHEDULER, namespace=NAMESPACE)
 
 
+def quota_ledger() -> Any:
+    """The quota ledger's handle; raises ``ValueError`` when there is none."""
+    return ray.get_actor(_QUOTA_LEDGER, namespace=NAMESPACE)
+
+
 def names(settings: Settings) -> list[str]:
     """Every actor name in use, for taking them down."""
     launchers = [f"launcher-{i}" for i in range(settings.launchers)]
-    return [_SCHEDULER, *launchers, *(_hub_name(i) for i in range(settings.hub_shards))]
+    return [_SCHEDULER, _QUOTA_LEDGER, *launchers, *(_hub_name(i) for i in range(settings.hub_shards))]
 
 
 def _hub_name(shard: int) -> str:

@@ -7,35 +7,39 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import ray
-from ray.exceptions import (
-    NodeDiedError,
-    OutOfMemoryError,
-    RuntimeEnvSetupError,
-    TaskCancelledError,
-    WorkerCrashedError,
-)
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from gaelp_ray.actors import meters
+from gaelp_ray.actors.cluster import draining_nodes
+from gaelp_ray.actors.crew import Crew
+from gaelp_ray.actors.logbook import Logbook
 from gaelp_ray.actors.loops import every, until_available, utc_now
 from gaelp_ray.bootstrap import Runtime
 from gaelp_ray.config import Settings
 from gaelp_ray.domain.attempts import Directive, LaunchOrder, Outcome
 from gaelp_ray.domain.checkpoints import Retention
 from gaelp_ray.domain.errors import Forbidden, SetupError
+from gaelp_ray.domain.gangs import Member
 from gaelp_ray.domain.jobs import EndCause
 from gaelp_ray.domain.metrics import MetricPoint
-from gaelp_ray.observability.metrics import ATTEMPTS_ENDED, LIVE_ATTEMPTS, SILENT_ATTEMPTS
+from gaelp_ray.observability.metrics import (
+    ATTEMPTS_ENDED,
+    GPU_IDLE_SECONDS,
+    LIVE_ATTEMPTS,
+    SILENT_ATTEMPTS,
+)
 from gaelp_ray.services import attempts as attempt_service
 from gaelp_ray.services import budgets as budget_service
 from gaelp_ray.services import launching
 from gaelp_ray.training.checkpoints import Saved
-from gaelp_ray.training.run import run
+from gaelp_ray.training.idleness import IdlePolicy
+from gaelp_ray.training.run import Terms, run
 
 log = logging.getLogger(__name__)
 
@@ -43,20 +47,22 @@ ORDERS_S = 1.0
 HEARTBEAT_S = 5.0
 #: Without a sign of life for so long, an attempt is reported silent; only Ray's word ends it.
 SILENT_S = 30.0
-#: A process that does not stop in its grace period is killed by Ray this much later.
-KILL_MARGIN_S = 10.0
+DRAINED = "Its node is being taken away; it goes on elsewhere."
 
 
 @dataclass
 class Owned:
-    """An attempt whose task this launcher owns."""
+    """An attempt whose tasks this launcher owns."""
 
     order: LaunchOrder
-    ref: Any
-    #: A process runs it; before that it waits in Ray.
-    claimed: bool = False
-    seen_at: float = field(default_factory=time.monotonic)
-    directive: Directive = field(default_factory=Directive)
+    crew: Crew
+    log: Logbook
+    #: When each worker last showed a sign of life.
+    seen_at: dict[int, float] = field(default_factory=dict)
+
+    def quiet_s(self, now: float) -> float:
+        """How long the quietest worker has been silent; 0 before the first sign."""
+        return max((now - at for at in self.seen_at.values()), default=0.0)
 
 
 class Launcher:
@@ -86,6 +92,15 @@ class Launcher:
     async def pid(self) -> int:
         return os.getpid()
 
+    async def owned(self) -> frozenset[int]:
+        """Attempts whose tasks this launcher owns."""
+        return frozenset(self._owned)
+
+    async def drop(self, attempt_id: int) -> None:
+        """The attempt has ended without its tasks: whatever still runs must not go on."""
+        if attempt_id in self._owned:
+            self._owned[attempt_id].crew.kill()
+
     async def _live(self) -> None:
         await self._remember(
             launching.register,
@@ -96,17 +111,20 @@ class Launcher:
             now=utc_now(),
         )
         self._spawn(every(HEARTBEAT_S, self._show_life))
+        self._spawn(every(HEARTBEAT_S, self._heed_drains))
         await every(ORDERS_S, self._carry_out_orders, wake=self._wake)
 
     async def _carry_out_orders(self) -> None:
         store, grace_s = self._runtime.store, self._settings.stop_grace_s
-        orders = await asyncio.to_thread(store.read, launching.take_orders, self._name, stop_grace_s=grace_s)
+        orders = await asyncio.to_thread(
+            store.read, launching.take_orders, self._name, stop_grace_s=grace_s, now=utc_now()
+        )
         if not orders.ids:
             return
         for order in orders.launches:
             self._launch(order)
         for stop in orders.stops:
-            self._tell_to_stop(stop.attempt_id, stop.cause)
+            self._tell_to_stop(stop.attempt_id, Directive(stop.cause))
         launched = [order.attempt_id for order in orders.launches]
         await self._remember(
             launching.deliver, orders, launched=launched, incarnation=self._incarnation, now=utc_now()
@@ -116,72 +134,104 @@ class Launcher:
     def _launch(self, order: LaunchOrder) -> None:
         if order.attempt_id in self._owned:
             return
-        try:
-            ref = self._hand_to_ray(order)
-        except Exception as error:  # whatever is wrong with one order must not hold up the others
-            self._spawn(self._end(order.attempt_id, Outcome(EndCause.MISCONFIGURED, f"{error}"[:2000])))
-            return
-        self._owned[order.attempt_id] = Owned(order, ref)
-        self._spawn(self._watch(order.attempt_id, ref))
+        start = partial(self._hand_to_ray, order)
+        crew = Crew(order, start, name=f"{self._name}/attempt-{order.attempt_id}")
+        write = partial(self._remember, attempt_service.append_log, order.attempt_id)
+        self._owned[order.attempt_id] = Owned(order, crew, Logbook(write))
+        self._spawn(self._follow(order.attempt_id, crew))
 
-    def _hand_to_ray(self, order: LaunchOrder) -> Any:
+    def _hand_to_ray(self, order: LaunchOrder, rank: int, options: dict[str, Any]) -> Any:
         settings = self._settings
+        terms = Terms(settings.storage_uri, settings.log_limit_bytes, idle_policy(settings))
         secrets = read_secrets(settings, order.secrets)
         me = ray.get_runtime_context().current_actor
-        task = ray.remote(run).options(**task_options(order))
-        return task.remote(order, me, self._hub, settings.storage_uri, settings.log_limit_bytes, secrets)
+        return ray.remote(run).options(**options).remote(order, rank, me, self._hub, terms, secrets)
 
-    async def _watch(self, attempt_id: int, ref: Any) -> None:
-        """Wait for the task; its process has told its end itself, unless it could not."""
+    async def _follow(self, attempt_id: int, crew: Crew) -> None:
+        """From the start of an attempt's workers to the end that is remembered."""
         try:
-            outcome = await ref
-        except Exception as error:
-            outcome = outcome_of_failure(error)
-        self._owned.pop(attempt_id, None)
+            outcome = await crew.run()
+        except Exception as error:  # whatever is wrong with one order must not hold up the others
+            outcome = Outcome(EndCause.MISCONFIGURED, f"{error}"[:2000])
         if outcome is not None:
             await self._end(attempt_id, outcome)
+        self._owned.pop(attempt_id, None)
+        await crew.close()
 
-    def _tell_to_stop(self, attempt_id: int, cause: EndCause) -> None:
+    def _tell_to_stop(self, attempt_id: int, directive: Directive) -> None:
         owned = self._owned.get(attempt_id)
-        if owned is None:
+        if owned is not None:
+            owned.crew.stop(directive)
+        elif directive.stop is not None:
             # Never launched, or its task has just gone: nothing runs that could stop.
-            self._spawn(self._end(attempt_id, Outcome(cause, "Stopped before it ran.")))
-            return
-        owned.directive = Directive(stop=cause)
-        # While it waits in Ray there is no process to ask.
-        delay_s = owned.order.stop_grace_s + KILL_MARGIN_S if owned.claimed else 0.0
-        self._spawn(self._kill_later(attempt_id, owned.ref, delay_s))
+            self._spawn(self._end(attempt_id, Outcome(directive.stop, "Stopped before it ran.")))
 
-    async def _kill_later(self, attempt_id: int, ref: Any, delay_s: float) -> None:
-        await asyncio.sleep(delay_s)
-        if attempt_id in self._owned:
-            ray.cancel(ref, force=True)
+    async def _heed_drains(self) -> None:
+        """Have the attempts on nodes that are to go save their work and leave while there is time."""
+        draining = await asyncio.to_thread(draining_nodes)
+        for attempt_id, owned in list(self._owned.items()):
+            if draining & owned.crew.node_ids():
+                self._tell_to_stop(attempt_id, Directive(EndCause.PREEMPTED, DRAINED))
 
     async def claim(
-        self, attempt_id: int, token: str, claimant: str, node_id: str, resumed_from_step: int | None
-    ) -> bool:
-        asked = attempt_service.Claim(
-            attempt_id, uuid.UUID(token), uuid.UUID(claimant), node_id, resumed_from_step
-        )
-        granted = await self._remember(
-            attempt_service.claim, asked, incarnation=self._incarnation, now=utc_now()
-        )
-        if granted and attempt_id in self._owned:
-            self._owned[attempt_id].claimed = True
-        return bool(granted)
+        self,
+        attempt_id: int,
+        token: str,
+        rank: int,
+        claimant: str,
+        member: Member,
+        resumed_from_step: int | None,
+    ) -> Sequence[Member] | None:
+        """Take the attempt for all its workers once they have come; None: leave without doing anything."""
+        owned = self._owned.get(attempt_id)
+        if owned is None or owned.order.token != token:
+            return None
+        members = await owned.crew.join(member)
+        if members is None:
+            return None
+        if rank == 0:
+            granted = await self._claim(owned.order, claimant, members, resumed_from_step)
+            owned.crew.grant(granted)
+        return members if await owned.crew.granted() else None
 
-    async def beat(self, attempt_id: int, token: str) -> Directive:
+    async def _claim(
+        self, order: LaunchOrder, claimant: str, members: Sequence[Member], resumed_from_step: int | None
+    ) -> bool:
+        first, *others = (member.seat for member in members)
+        asked = attempt_service.Claim(
+            order.attempt_id,
+            uuid.UUID(order.token),
+            uuid.UUID(claimant),
+            first.node_id,
+            resumed_from_step,
+            gpus=first.gpus,
+            others=tuple(others),
+        )
+        return bool(
+            await self._remember(attempt_service.claim, asked, incarnation=self._incarnation, now=utc_now())
+        )
+
+    async def beat(self, attempt_id: int, token: str, rank: int) -> Directive:
         """A sign of life; the answer says whether to go on."""
         owned = self._owned.get(attempt_id)
         if owned is None or owned.order.token != token:
             return Directive(stop=EndCause.SUPERSEDED)
-        owned.seen_at = time.monotonic()
-        return owned.directive
+        owned.seen_at[rank] = time.monotonic()
+        return owned.crew.directive
+
+    async def idle(self, attempt_id: int, token: str, _rank: int, seconds: float, words: str | None) -> None:
+        """GPUs were not used. Answers at once: the limits of the attempt must not wait for the database."""
+        owned = self._proven(attempt_id, token)
+        meters.count(GPU_IDLE_SECONDS, seconds * owned.order.resources.gpu_milli / 1000)
+        if words is not None:
+            log.warning("GPUs are idle", extra={"attempt": attempt_id, "job": owned.order.job_id})
+            self._spawn(self._remember(attempt_service.notice, attempt_id, words))
 
     async def save_checkpoint(
         self,
         attempt_id: int,
         token: str,
+        _rank: int,
         step: int,
         saved: Saved,
         metrics: dict[str, float],
@@ -202,7 +252,7 @@ class Launcher:
         )
         return [record.uri for record in let_go or ()]
 
-    async def spend(self, attempt_id: int, token: str, amount_micros: int, key: str) -> int:
+    async def spend(self, attempt_id: int, token: str, _rank: int, amount_micros: int, key: str) -> int:
         owned = self._proven(attempt_id, token)
         balance = await self._remember(
             budget_service.spend,
@@ -214,9 +264,10 @@ class Launcher:
         )
         return int(balance)
 
-    async def append_log(self, attempt_id: int, token: str, start_byte: int, content: bytes) -> None:
-        self._proven(attempt_id, token)
-        await self._remember(attempt_service.append_log, attempt_id, start_byte, content, now=utc_now())
+    async def append_log(
+        self, attempt_id: int, token: str, rank: int, start_byte: int, content: bytes
+    ) -> None:
+        await self._proven(attempt_id, token).log.add(rank, start_byte, content)
 
     def _proven(self, attempt_id: int, token: str) -> Owned:
         """The attempt, if the caller is the process that runs it; else ``Forbidden``."""
@@ -225,15 +276,21 @@ class Launcher:
             raise Forbidden(f"This process does not run attempt {attempt_id}.")
         return owned
 
-    async def finish(self, attempt_id: int, token: str, outcome: Outcome) -> None:
-        await self._end(attempt_id, outcome, token=uuid.UUID(token))
+    async def finish(self, attempt_id: int, token: str, rank: int, outcome: Outcome) -> None:
+        """A worker has ended; answers when the end of the whole attempt is remembered."""
+        owned = self._owned.get(attempt_id)
+        if owned is not None and owned.order.token == token:
+            # It waits for the others from here on, and shows no more signs of life.
+            owned.seen_at.pop(rank, None)
+            owned.crew.tell(rank, outcome)
+            await owned.crew.over()
 
-    async def _end(self, attempt_id: int, outcome: Outcome, token: uuid.UUID | None = None) -> None:
+    async def _end(self, attempt_id: int, outcome: Outcome) -> None:
         state = await self._remember(
             attempt_service.finish,
             attempt_id,
             outcome,
-            token=token,
+            token=None,
             policy=self._runtime.retry_policy,
             now=utc_now(),
         )
@@ -242,8 +299,9 @@ class Launcher:
 
     async def _show_life(self) -> None:
         now = time.monotonic()
-        alive = [i for i, owned in self._owned.items() if now - owned.seen_at < HEARTBEAT_S]
-        silent = [i for i, owned in self._owned.items() if owned.claimed and now - owned.seen_at > SILENT_S]
+        claimed = {i: owned for i, owned in self._owned.items() if owned.crew.claimed}
+        alive = [i for i, owned in claimed.items() if owned.quiet_s(now) < HEARTBEAT_S]
+        silent = [i for i, owned in claimed.items() if owned.quiet_s(now) > SILENT_S]
         meters.gauge(LIVE_ATTEMPTS, len(self._owned), launcher=self._name)
         meters.gauge(SILENT_ATTEMPTS, len(silent), launcher=self._name)
         if silent:
@@ -263,7 +321,7 @@ class Launcher:
         """Another cluster has taken over: whatever still runs here must not go on."""
         log.warning("retired; stopping its tasks", extra={"launcher": self._name})
         for owned in self._owned.values():
-            ray.cancel(owned.ref, force=True)
+            owned.crew.kill()
 
     async def _remember(self, use_case: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """One transaction, however long the database takes to answer."""
@@ -275,50 +333,11 @@ class Launcher:
         task.add_done_callback(self._tasks.discard)
 
 
-def task_options(order: LaunchOrder) -> dict[str, Any]:
-    """How Ray runs an attempt: its resources, its node if that still lives, its environment."""
-    request = order.resources
-    options: dict[str, Any] = {
-        "name": f"job-{order.job_id}-attempt-{order.number}",
-        "num_cpus": request.cpu_milli / 1000,
-        "num_gpus": request.gpu_milli / 1000,
-        "memory": request.memory_bytes,
-        # The service retries, from the checkpoint and with an attempt of its own.
-        "max_retries": 0,
-    }
-    if order.node_id is not None:
-        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(order.node_id, soft=True)
-    environment = runtime_environment(order)
-    if environment:
-        options["runtime_env"] = environment
-    return options
+def idle_policy(settings: Settings) -> IdlePolicy:
+    def seconds(span: timedelta | None) -> float | None:
+        return span.total_seconds() if span is not None else None
 
-
-def runtime_environment(order: LaunchOrder) -> dict[str, Any]:
-    """Ray's part of the environment. Variables go to the training process alone, so workers stay reusable."""
-    environment: dict[str, Any] = {}
-    if order.requirements:
-        environment["pip"] = list(order.requirements)
-    if order.working_dir and "://" in order.working_dir:
-        environment["working_dir"] = order.working_dir
-    return environment
-
-
-#: Ray's verdicts on a task, most particular first, and what each means for the attempt.
-_VERDICTS: tuple[tuple[type[Exception], EndCause, str], ...] = (
-    (RuntimeEnvSetupError, EndCause.MISCONFIGURED, "Its environment could not be set up: {error}"),
-    (OutOfMemoryError, EndCause.OOM, "Ray killed it because its node ran out of memory."),
-    (TaskCancelledError, EndCause.CANCELLED, "It was killed because it did not stop in time."),
-    (NodeDiedError, EndCause.NODE_LOST, "Its node died."),
-    (WorkerCrashedError, EndCause.NODE_LOST, "Its Ray worker died."),
-    (Exception, EndCause.NODE_LOST, "Its supervisor failed: {error}"),
-)
-
-
-def outcome_of_failure(error: Exception) -> Outcome:
-    """What Ray's verdict on a task means for its attempt."""
-    cause, sentence = next((c, s) for kind, c, s in _VERDICTS if isinstance(error, kind))
-    return Outcome(cause, sentence.format(error=error)[:2000])
+    return IdlePolicy(seconds(settings.idle_gpu_warn), seconds(settings.idle_gpu_stop))
 
 
 def read_secrets(settings: Settings, wanted: Mapping[str, str]) -> dict[str, str]:

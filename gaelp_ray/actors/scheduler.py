@@ -7,30 +7,76 @@ import logging
 import os
 import time
 import uuid
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeVar
 
 from gaelp_ray.actors import meters
+from gaelp_ray.actors.autoscaler import Autoscaler, floor
 from gaelp_ray.actors.cluster import live_nodes
 from gaelp_ray.actors.loops import every, utc_now
+from gaelp_ray.actors.reconciler import Reconciler
+from gaelp_ray.actors.shapes import node_shapes
 from gaelp_ray.bootstrap import Runtime
 from gaelp_ray.config import Settings
-from gaelp_ray.domain.scheduling import Node, plan
+from gaelp_ray.domain.errors import Unavailable
+from gaelp_ray.domain.scheduling import Node, NodeShape, Plan, QueuedJob, Snapshot, WaitCode, plan
+from gaelp_ray.domain.scheduling.explain import Explanation, QueueReport, explain, report
 from gaelp_ray.observability.metrics import (
     AGENTS,
+    AUTOSCALER_DEMAND,
     JOBS,
     JOBS_STARTED,
+    MIRROR_LAG,
+    PLAN_SECONDS,
+    PREEMPTIONS,
+    QUEUE_DEPTH,
     SCHEDULER_EPOCH,
     STARTS_DROPPED,
     TICK_SECONDS,
 )
-from gaelp_ray.services import launching, scheduling
+from gaelp_ray.services import launching, mirror, scheduling
 from gaelp_ray.services import status as status_service
+from gaelp_ray.services.mirror import Mirror
 from gaelp_ray.services.scheduling import Applied
 from gaelp_ray.store.leases import Lease
 
 log = logging.getLogger(__name__)
+R = TypeVar("R")
 
 UPKEEP_S = 5.0
+RECONCILE_S = 30.0
+
+
+@dataclass(frozen=True)
+class Tick:
+    """One decision and what came of it."""
+
+    snapshot: Snapshot
+    plan: Plan
+    applied: Applied
+    at: datetime
+    #: The age of the view of the queue, and how long the decision took.
+    lag_s: float
+    plan_s: float
+
+    @property
+    def unfinished(self) -> bool:
+        """More may start at once: the plan was full, and what it held was started."""
+        capped = any(wait.code is WaitCode.PENDING_EVALUATION for wait in self.plan.waits)
+        return capped and bool(self.applied.started)
+
+
+@dataclass
+class Reign:
+    """What a scheduler remembers while it leads. The next one begins with none of it."""
+
+    lease: Lease
+    mirror: Mirror
+    autoscaler: Autoscaler = field(default_factory=Autoscaler)
+    last: Tick | None = None
 
 
 class Scheduler:
@@ -48,11 +94,15 @@ class Scheduler:
         # Every life of this actor holds the lease by the same name, so a restart need not wait for the old
         # lease to run out; it does begin a new epoch.
         self._holder = f"scheduler of {cluster}"
-        self._lease: Lease | None = None
+        self._reign: Reign | None = None
+        self._reconciler = Reconciler(self._runtime, launchers)
+        #: The queue in memory is one tick's, or one question's, at a time.
+        self._turn = asyncio.Lock()
         self._hinted = asyncio.Event()
         self._loops = [
             asyncio.create_task(every(settings.tick.total_seconds(), self._tick, wake=self._hinted)),
             asyncio.create_task(every(UPKEEP_S, self._upkeep)),
+            asyncio.create_task(every(RECONCILE_S, self._reconcile)),
         ]
 
     async def hint(self) -> None:
@@ -65,73 +115,186 @@ class Scheduler:
     async def nodes(self) -> tuple[Node, ...]:
         return await asyncio.to_thread(live_nodes)
 
+    async def shapes(self) -> tuple[NodeShape, ...]:
+        """What the autoscaler may still add."""
+        return node_shapes(self._settings.node_groups, await self.nodes())
+
+    async def why(self, job_id: int) -> Explanation | None:
+        """Why a job waits, by the last plan; None when it did not wait then."""
+
+        def ask() -> Explanation | None:
+            last = self._last()
+            return explain(last.snapshot, last.plan, job_id, last.at)
+
+        return await self._in_turn(ask)
+
+    async def dry_run(self, job: QueuedJob) -> Explanation:
+        """What would become of a job that is not stored."""
+
+        def ask() -> Explanation:
+            snapshot, now = self._last().snapshot, utc_now()
+            snapshot.queue.put(job)
+            try:
+                explained = explain(snapshot, plan(snapshot, now), job.id, now)
+            finally:
+                snapshot.queue.remove(job.id)
+            assert explained is not None
+            return explained
+
+        return await self._in_turn(ask)
+
+    async def queue_report(self, limit: int) -> QueueReport:
+        """The queue as the last plan left it."""
+
+        def ask() -> QueueReport:
+            last = self._last()
+            return report(last.snapshot, last.plan, last.at, limit=limit)
+
+        return await self._in_turn(ask)
+
+    async def _in_turn(self, ask: Callable[[], R]) -> R:
+        async with self._turn:
+            return await asyncio.to_thread(ask)
+
     async def _tick(self) -> None:
         started = time.perf_counter()
-        applied = await asyncio.to_thread(self._tick_once)
-        if applied is None:
-            return
-        for name in applied.launchers:
+        async with self._turn:
+            tick = await asyncio.to_thread(self._tick_once)
+            if tick is None:
+                return
+            _measure(tick)
+        for name in tick.applied.launchers & self._launchers.keys():
             self._launchers[name].wake.remote()
+        if tick.unfinished:
+            self._hinted.set()
+        await asyncio.to_thread(self._ask_for_nodes, tick)
         meters.observe(TICK_SECONDS, time.perf_counter() - started)
-        meters.count(JOBS_STARTED, len(applied.started))
-        meters.count(STARTS_DROPPED, len(applied.dropped))
 
-    def _tick_once(self) -> Applied | None:
+    def _tick_once(self) -> Tick | None:
         store, now = self._runtime.store, utc_now()
         # 1. Lead, or leave it to the one who does.
-        lease = self._lead()
-        if lease is None:
+        reign = self._reign = self._lead(now)
+        if reign is None:
             return None
-        # 2. Wake jobs whose backoff is over.
+        # 2. Wake jobs whose backoff is over, and fail those whose deadline is.
         store.transact(scheduling.wake_due, now=now)
-        # 3. Look: nodes, claims, the queue's heads.
-        snapshot = store.read(scheduling.look, live_nodes())
-        if not snapshot.queue:
-            return None
+        store.transact(scheduling.expire_due, now=now)
+        # 3. Catch up with the queue.
+        looked_at = time.monotonic()
+        store.read(mirror.refresh, reign.mirror)
+        # 4. Look: nodes, claims, rules, reservations.
+        snapshot = self._look(reign)
         # Taken after the look: an attempt never begins before the end of the one it follows.
         now = utc_now()
-        # 4. Decide.
+        # 5. Decide.
+        lag_s, began = time.monotonic() - looked_at, time.perf_counter()
         decided = plan(snapshot, now)
-        # 5. Apply what still holds: state, claim, launch order and event together.
-        loads = store.read(scheduling.launcher_loads, self._cluster)
-        # 6. Commit; the launchers are woken after it, and find their orders by themselves if that is lost.
-        return store.transact(
+        plan_s = time.perf_counter() - began
+        # 6. Apply what still holds, in one transaction. After it the launchers are woken, who find their
+        #    orders by themselves if that is lost, and the autoscaler is asked for what is still missing.
+        applied = self._apply(reign, snapshot, decided, now)
+        reign.last = Tick(snapshot, decided, applied, now, lag_s, plan_s)
+        return reign.last
+
+    def _lead(self, now: datetime) -> Reign | None:
+        """Renew the lease. A new epoch begins with the whole queue, read after the lease was taken."""
+        before = self._reign
+        lease = self._runtime.store.transact(
+            scheduling.lead,
+            self._holder,
+            epoch=before.lease.epoch if before else None,
+            ttl=self._settings.lease,
+            now=now,
+        )
+        if lease is None:
+            return None
+        if before is not None and before.lease.epoch == lease.epoch:
+            before.lease = lease
+            return before
+        self._reign = None
+        return Reign(lease, self._runtime.store.transact(mirror.load))
+
+    def _look(self, reign: Reign) -> Snapshot:
+        nodes = live_nodes()
+        return self._runtime.store.read(
+            scheduling.look,
+            reign.mirror,
+            nodes=nodes,
+            shapes=node_shapes(self._settings.node_groups, nodes),
+            policy=self._runtime.scheduling_policy,
+            now=utc_now(),
+        )
+
+    def _apply(self, reign: Reign, snapshot: Snapshot, decided: Plan, now: datetime) -> Applied:
+        store = self._runtime.store
+        applied = store.transact(
             scheduling.apply,
             decided,
-            holder=lease.holder,
-            epoch=lease.epoch,
-            loads=loads,
+            snapshot,
+            reign.mirror,
+            holder=reign.lease.holder,
+            epoch=reign.lease.epoch,
+            loads=store.read(scheduling.launcher_loads, self._cluster),
             make_token=uuid.uuid4,
             now=now,
         )
+        scheduling.remember(reign.mirror, applied)
+        return applied
 
-    def _lead(self) -> Lease | None:
-        self._lease = self._runtime.store.transact(
-            scheduling.lead,
-            self._holder,
-            epoch=self._lease.epoch if self._lease else None,
-            ttl=self._settings.lease,
-            now=utc_now(),
-        )
-        return self._lease
+    def _ask_for_nodes(self, tick: Tick) -> None:
+        if self._reign is not None:
+            self._reign.autoscaler.ask(floor(tick.snapshot, tick.plan))
+
+    def _last(self) -> Tick:
+        """Raises ``Unavailable`` before the first plan of a scheduler that leads."""
+        last = self._reign.last if self._reign is not None else None
+        if last is None:
+            raise Unavailable("The scheduler has made no plan yet; ask again in a second.")
+        return last
 
     async def _upkeep(self) -> None:
         await asyncio.to_thread(self._take_over_and_count)
 
     def _take_over_and_count(self) -> None:
-        store, now = self._runtime.store, utc_now()
-        if self._lease is None:
+        store, reign = self._runtime.store, self._reign
+        if reign is None:
             return
         store.transact(
             launching.retire_silent,
             cluster=self._cluster,
             silence=self._settings.launcher_silence,
             policy=self._runtime.retry_policy,
-            now=now,
+            now=utc_now(),
         )
         counted = store.read(status_service.status)
         for phase, count in counted.phases.items():
             meters.gauge(JOBS, count, phase=phase)
         for kind, count in counted.agents_by_type.items():
             meters.gauge(AGENTS, count, type=kind)
-        meters.gauge(SCHEDULER_EPOCH, self._lease.epoch)
+        meters.gauge(SCHEDULER_EPOCH, reign.lease.epoch)
+
+    async def _reconcile(self) -> None:
+        if self._reign is not None:
+            await self._reconciler.compare()
+
+
+def _measure(tick: Tick) -> None:
+    meters.observe(PLAN_SECONDS, tick.plan_s)
+    meters.gauge(MIRROR_LAG, tick.lag_s)
+    meters.count(JOBS_STARTED, len(tick.applied.started))
+    meters.count(STARTS_DROPPED, len(tick.applied.dropped))
+    for each in tick.plan.preemptions:
+        if each.job_id in tick.applied.preempted:
+            meters.count(PREEMPTIONS, reason=str(each.reason))
+    for code, depth in _depths(tick).items():
+        meters.gauge(QUEUE_DEPTH, depth, code=str(code))
+    meters.gauge(AUTOSCALER_DEMAND, sum(demand.count for demand in tick.plan.demands))
+
+
+def _depths(tick: Tick) -> Mapping[WaitCode, int]:
+    """How many wait for each reason: the first of a lane that waits, and all behind it."""
+    depths: Counter[WaitCode] = Counter(dict.fromkeys(WaitCode, 0))
+    queue = tick.snapshot.queue
+    for wait in tick.plan.waits:
+        depths[wait.code] += len(queue.lane(wait.lane)) - queue.ahead_in_lane(wait.job)
+    return depths

@@ -31,6 +31,23 @@ JOBS_STARTED = Metric("gaelp_jobs_started_total", Kind.COUNTER, "Jobs the schedu
 STARTS_DROPPED = Metric(
     "gaelp_starts_dropped_total", Kind.COUNTER, "Planned starts that no longer held at apply."
 )
+PREEMPTIONS = Metric(
+    "gaelp_preemptions_total", Kind.COUNTER, "Jobs told to make room, by reason.", ("reason",)
+)
+QUEUE_DEPTH = Metric("gaelp_queue_depth", Kind.GAUGE, "Waiting jobs, by why they wait.", ("code",))
+PLAN_SECONDS = Metric("gaelp_plan_seconds", Kind.HISTOGRAM, "Length of one decision.", buckets=_LATENCY_S)
+MIRROR_LAG = Metric(
+    "gaelp_mirror_lag_seconds", Kind.GAUGE, "Age of the scheduler's view of the queue when it decided."
+)
+AUTOSCALER_DEMAND = Metric(
+    "gaelp_autoscaler_demand", Kind.GAUGE, "Workers that the autoscaler is asked to have nodes for."
+)
+DISCREPANCIES = Metric(
+    "gaelp_discrepancies",
+    Kind.GAUGE,
+    "What attempts, jobs, reservations and tasks disagree on, found twice in a row.",
+    ("kind",),
+)
 TICK_SECONDS = Metric("gaelp_tick_seconds", Kind.HISTOGRAM, "Length of a scheduler tick.", buckets=_LATENCY_S)
 SCHEDULER_EPOCH = Metric("gaelp_scheduler_epoch", Kind.GAUGE, "Fencing epoch of the leading scheduler.")
 POINTS_STORED = Metric("gaelp_metric_points_stored_total", Kind.COUNTER, "Metric points written.", ("shard",))
@@ -38,6 +55,9 @@ POINTS_WAITING = Metric(
     "gaelp_metric_points_waiting", Kind.GAUGE, "Metric points not written yet.", ("shard",)
 )
 LIVE_ATTEMPTS = Metric("gaelp_live_attempts", Kind.GAUGE, "Attempts a launcher owns.", ("launcher",))
+GPU_IDLE_SECONDS = Metric(
+    "gaelp_gpu_idle_seconds_total", Kind.COUNTER, "GPU seconds that jobs held and did not use."
+)
 SILENT_ATTEMPTS = Metric(
     "gaelp_silent_attempts", Kind.GAUGE, "Attempts without a sign of life for 30 s.", ("launcher",)
 )

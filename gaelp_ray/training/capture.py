@@ -14,8 +14,11 @@ _READ = 64 * 1024
 class Capture:
     """Reads a pipe on a thread of its own and hands pieces on from the supervisor's."""
 
-    def __init__(self, pipe: IO[bytes], *, redactor: Redactor, limit_bytes: int) -> None:
+    def __init__(self, pipe: IO[bytes], *, redactor: Redactor, limit_bytes: int, prefix: str = "") -> None:
+        """With a ``prefix`` each line begins with it, and only whole lines are handed on."""
         self._pipe = pipe
+        self._prefix = prefix.encode()
+        self._line = b""
         self._redactor = redactor
         self._limit = limit_bytes
         self._pending = bytearray()
@@ -28,7 +31,7 @@ class Capture:
     def write(self, line: str) -> None:
         """Add a line of the supervisor's own."""
         with self._lock:
-            self._pending += f"gaelp: {line}\n".encode()
+            self._pending += self._prefix + f"gaelp: {line}\n".encode()
 
     def flush(self, send: Callable[[int, bytes], None]) -> None:
         """Send what has come since, as ``send(start_byte, content)``; kept for the next time if it fails."""
@@ -46,8 +49,17 @@ class Capture:
 
     def _read(self) -> None:
         while data := self._pipe.read1(_READ):  # type: ignore[attr-defined]
-            self._accept(self._redactor.feed(data))
-        self._accept(self._redactor.flush())
+            self._accept(self._labelled(self._redactor.feed(data)))
+        self._accept(self._labelled(self._redactor.flush(), last=True))
+
+    def _labelled(self, data: bytes, *, last: bool = False) -> bytes:
+        if not self._prefix:
+            return data
+        *lines, self._line = (self._line + data).split(b"\n")
+        if self._line and (last or len(self._line) > _READ):
+            lines.append(self._line)
+            self._line = b""
+        return b"".join(self._prefix + line + b"\n" for line in lines)
 
     def _accept(self, data: bytes) -> None:
         room = self._limit - self._accepted

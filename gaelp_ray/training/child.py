@@ -33,7 +33,7 @@ class ChannelReporter:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._stop = threading.Event()
+        self._stop: str | None = None
         self._answer: dict[str, Any] = {}
         self._answered = threading.Semaphore(0)
         self._asking = threading.Lock()
@@ -43,7 +43,7 @@ class ChannelReporter:
         """Read the supervisor's messages until it is gone; then this process has no reason to live."""
         for message in self._channel:
             if message["kind"] == "stop":
-                self._stop.set()
+                self._stop = message["cause"]
             else:
                 self._answer = message
                 self._answered.release()
@@ -67,8 +67,8 @@ class ChannelReporter:
         answer = self._ask({"kind": "spend", "amount_micros": amount_micros, "key": key})
         return int(answer["balance_micros"])
 
-    def should_stop(self) -> bool:
-        return self._stop.is_set()
+    def stop_reason(self) -> str | None:
+        return self._stop
 
     def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
         with self._asking:
@@ -184,6 +184,8 @@ def _context(order: Mapping[str, Any], reporter: ChannelReporter) -> TrainingCon
         hyperparameters=order["hyperparameters"],
         seed=order["seed"],
         checkpoint=checkpoint,
+        rank=order["rank"],
+        peers=order["peers"],
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -61,6 +61,8 @@ class TrainingContext:
         hyperparameters: Mapping[str, Any] | None = None,
         seed: int = 0,
         checkpoint: Checkpoint | None = None,
+        rank: int = 0,
+        peers: Sequence[str] = ("127.0.0.1",),
     ) -> None:
         self._reporter = reporter
         self._checkpoint = checkpoint
@@ -72,6 +74,11 @@ class TrainingContext:
         self.config: Mapping[str, Any] = dict(config or {})
         self.hyperparameters: Mapping[str, Any] = dict(hyperparameters or {})
         self.seed = seed
+        #: This worker's number among the job's ``world_size``. What rank 0 reports, saves and spends counts;
+        #: reports and checkpoints of others are left out, and they may not spend.
+        self.rank = rank
+        #: Addresses of the hosts of all workers, by rank.
+        self.peers: tuple[str, ...] = tuple(peers)
         #: Seeded with ``seed``, the same for every attempt; save its state in checkpoints to resume exactly.
         self.rng = np.random.default_rng(seed)
         self.budget = Budget(reporter)
@@ -101,9 +108,20 @@ class TrainingContext:
         """Where to go on from: the newest checkpoint of this job, or None on a fresh start."""
         return self._checkpoint
 
+    @property
+    def world_size(self) -> int:
+        return len(self.peers)
+
     def should_stop(self) -> bool:
         """Whether the job was told to stop; save a checkpoint and return soon."""
-        return self._reporter.should_stop()
+        return self._reporter.stop_reason() is not None
+
+    def stop_reason(self) -> str | None:
+        """Why the job was told to stop: ``cancelled``, ``preempted``, ``timeout``, ``deadline`` or ``idle``.
+
+        After ``preempted`` it goes on later, from its last checkpoint. None: it was not told.
+        """
+        return self._reporter.stop_reason()
 
     def scratch(self) -> Path:
         """A working folder of this attempt, gone with it."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from gaelp_ray.domain.attempts import Directive, Outcome
+from gaelp_ray.domain.gangs import Member
 from gaelp_ray.domain.metrics import MetricPoint
 from gaelp_ray.training.checkpoints import Saved
 
@@ -13,7 +14,8 @@ from gaelp_ray.training.checkpoints import Saved
 class Link(Protocol):
     """Everything an attempt may ask of the service. Calls answer only when the service has remembered."""
 
-    def claim(self, resumed_from_step: int | None) -> bool: ...
+    def claim(self, resumed_from_step: int | None) -> Sequence[Member] | None:
+        """Wait for the other workers, and take the attempt; None: it is taken or over."""
 
     def beat(self) -> Directive: ...
 
@@ -32,6 +34,9 @@ class Link(Protocol):
     def unstored(self) -> list[MetricPoint]:
         """Points handed over that the hub has not stored yet, as far as is known."""
 
+    def idle(self, seconds: float, words: str | None) -> None:
+        """GPUs were idle for so long; with words for the job's owner when it is time. Never waits."""
+
     def finish(self, outcome: Outcome) -> None: ...
 
 
@@ -42,17 +47,18 @@ class ActorLink:
     MAX_BATCHES = 600
 
     def __init__(
-        self, launcher: Any, hub: Any, attempt_id: int, token: str, node_id: str, claimant: str
+        self, launcher: Any, hub: Any, attempt_id: int, token: str, claimant: str, me: Member
     ) -> None:
         self._launcher = launcher
         self._hub = hub
-        self._attempt = (attempt_id, token)
-        self._node_id = node_id
+        self._attempt = (attempt_id, token, me.rank)
+        self._me = me
         self._claimant = claimant
         self._unstored: list[tuple[Any, list[MetricPoint]]] = []
 
-    def claim(self, resumed_from_step: int | None) -> bool:
-        return bool(self._ask("claim", self._claimant, self._node_id, resumed_from_step))
+    def claim(self, resumed_from_step: int | None) -> Sequence[Member] | None:
+        members: Sequence[Member] | None = self._ask("claim", self._claimant, self._me, resumed_from_step)
+        return members
 
     def beat(self) -> Directive:
         directive: Directive = self._ask("beat")
@@ -73,6 +79,9 @@ class ActorLink:
 
     def log(self, start_byte: int, content: bytes) -> None:
         self._ask("append_log", start_byte, content)
+
+    def idle(self, seconds: float, words: str | None) -> None:
+        self._ask("idle", seconds, words)
 
     def finish(self, outcome: Outcome) -> None:
         self._settle(wait_s=5.0)

@@ -16,7 +16,7 @@ class Reporter(Protocol):
 
     def spend(self, amount_micros: int, key: str) -> int: ...
 
-    def should_stop(self) -> bool: ...
+    def stop_reason(self) -> str | None: ...
 
 
 class ConsoleReporter:
@@ -35,5 +35,5 @@ class ConsoleReporter:
         self._spent.setdefault(key, amount_micros)
         return sum(self._spent.values())
 
-    def should_stop(self) -> bool:
-        return False
+    def stop_reason(self) -> str | None:
+        return None

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,12 +24,15 @@ import psutil
 
 from gaelp_ray.domain.attempts import LaunchOrder, Outcome
 from gaelp_ray.domain.errors import BudgetExceeded, GaelpError
+from gaelp_ray.domain.gangs import Member, environment
 from gaelp_ray.domain.jobs import EndCause
 from gaelp_ray.domain.metrics import MetricPoint
 from gaelp_ray.training import checkpoints
 from gaelp_ray.training.capture import Capture
 from gaelp_ray.training.channel import FD_VARIABLE, Channel
 from gaelp_ray.training.context import Checkpoint
+from gaelp_ray.training.gpus import Sampler, unknown
+from gaelp_ray.training.idleness import NEVER, IdlePolicy, IdleWatch
 from gaelp_ray.training.link import Link
 from gaelp_ray.training.redaction import Redactor
 
@@ -37,6 +40,7 @@ from gaelp_ray.training.redaction import Redactor
 FLUSH_S = 0.1
 BEAT_S = 1.0
 MEMORY_SAMPLE_S = 0.25
+GPU_SAMPLE_S = 10.0
 #: After SIGTERM a process has this long before SIGKILL.
 TERM_S = 2.0
 #: What a process may still write after its end was known.
@@ -55,6 +59,11 @@ class Workplace:
     scratch: Path
     log_limit_bytes: int
     secrets: Mapping[str, str]
+    #: Which worker of the attempt this is.
+    rank: int = 0
+    idle: IdlePolicy = NEVER
+    #: How busy its GPUs are.
+    gpu_use: Sampler = unknown
 
 
 class Supervisor:
@@ -64,6 +73,8 @@ class Supervisor:
         self._order = order
         self._link = link
         self._place = workplace
+        self._members: Sequence[Member] = ()
+        self._idle = IdleWatch(workplace.idle)
         self._ending: Outcome | None = None
         self._stop: EndCause | None = None
         self._kill_at: float | None = None
@@ -77,8 +88,10 @@ class Supervisor:
     def run(self) -> Outcome | None:
         """Run the attempt and report its outcome; None when another process had claimed it."""
         resume = self._order.resume_from
-        if not self._link.claim(resume.step if resume else None):
+        members = self._link.claim(resume.step if resume else None)
+        if members is None:
             return None
+        self._members = members
         try:
             outcome = self._supervise()
         except checkpoints.CheckpointCorrupt as error:
@@ -94,7 +107,8 @@ class Supervisor:
         self._capture = Capture(
             process.stdout,
             redactor=Redactor(self._place.secrets.values()),
-            limit_bytes=self._place.log_limit_bytes,
+            limit_bytes=self._place.log_limit_bytes // len(self._members),
+            prefix=f"[rank {self._place.rank}] " if len(self._members) > 1 else "",
         )
         self._channel.send(start)
         listener = threading.Thread(target=self._listen, daemon=True)
@@ -150,6 +164,8 @@ class Supervisor:
         paths = [p for p in (self._folder(), *sys.path) if p]
         own = {FD_VARIABLE: str(channel.fileno()), "PYTHONPATH": os.pathsep.join(paths)}
         own["TMPDIR"] = str(self._place.scratch)
+        if len(self._members) > 1:
+            own |= environment(self._members, self._place.rank)
         return kept | numeric | dict(self._order.environment_vars) | dict(self._place.secrets) | own
 
     def _start_message(self) -> dict[str, Any]:
@@ -166,6 +182,8 @@ class Supervisor:
             "config": config,
             "hyperparameters": dict(order.hyperparameters),
             "seed": order.seed,
+            "rank": self._place.rank,
+            "peers": [member.address for member in self._members],
             "checkpoint": resumed
             and {"path": resumed.path, "step": resumed.step, "metrics": resumed.metrics},
         }
@@ -180,6 +198,7 @@ class Supervisor:
         """Until the process has ended: pass on output, show life, and hold it to its limits."""
         started = time.monotonic()
         next_beat = next_sample = 0.0
+        next_gpu_sample = started + GPU_SAMPLE_S
         while process.poll() is None and self._ending is None:
             now = time.monotonic()
             if now >= next_sample:
@@ -188,8 +207,11 @@ class Supervisor:
             if now >= next_beat:
                 self._obey(self._link.beat())
                 next_beat = now + BEAT_S
+            if now >= next_gpu_sample:
+                self._check_gpus(now)
+                next_gpu_sample = now + GPU_SAMPLE_S
             if self._order.timeout_s is not None and now - started > self._order.timeout_s:
-                self._order_stop(EndCause.TIMEOUT, 0.0)
+                self._order_stop(self._order.timeout_cause, 0.0)
             self._enforce_stop(process, now)
             self._flush()
             self._wait(process)
@@ -233,6 +255,17 @@ class Supervisor:
             )
             _kill_group(pid, signal.SIGKILL)
 
+    def _check_gpus(self, now: float) -> None:
+        idle = self._idle.see(self._place.gpu_use(), now)
+        if idle is None:
+            return
+        words = f"The job's GPUs have been idle for {idle.for_s / 60:.0f} min." if idle.warn else None
+        self._link.idle(idle.more_s, words)
+        if words is not None:
+            self._capture.write(words)
+        if idle.stop:
+            self._order_stop(EndCause.IDLE, self._order.stop_grace_s)
+
     def _listen(self) -> None:
         """Carry the process's messages until it is gone."""
         for message in self._channel:
@@ -247,7 +280,7 @@ class Supervisor:
     def _take_report(self, message: dict[str, Any]) -> None:
         step, metrics = message["step"], message["metrics"]
         self._last_step = step
-        if metrics:
+        if metrics and self._place.rank == 0:
             point = MetricPoint(
                 agent_id=self._order.agent_id,
                 at=datetime.now(UTC),
@@ -260,7 +293,9 @@ class Supervisor:
             with self._lock:
                 self._points.append(point)
         if "checkpoint" in message:
-            self._tell(self._keep_checkpoint(Path(message["checkpoint"]), step, metrics))
+            first = self._place.rank == 0
+            path = Path(message["checkpoint"])
+            self._tell(self._keep_checkpoint(path, step, metrics) if first else {"kind": "answer"})
 
     def _keep_checkpoint(self, path: Path, step: int, metrics: dict[str, float]) -> dict[str, Any]:
         folder = f"job-{self._order.job_id}/attempt-{self._order.number}/step-{step:09d}"
@@ -279,6 +314,9 @@ class Supervisor:
         return {"kind": "answer"}
 
     def _take_spend(self, message: dict[str, Any]) -> None:
+        if self._place.rank != 0:
+            self._tell({"kind": "answer", "error": "Only rank 0 of a job may spend."})
+            return
         # The job's number makes a key unique among the jobs of an agent.
         key = f"job-{self._order.job_id}/{message['key']}"
         try:
@@ -319,7 +357,7 @@ class Supervisor:
     def _outcome(self, exit_status: int) -> Outcome:
         """What the end means: the service's reason to stop it, its own word, or its exit status."""
         ending = self._ending
-        if self._stop is not None and (ending is None or self._stop is not EndCause.TIMEOUT):
+        if self._stop is not None and (ending is None or self._stop is not self._order.timeout_cause):
             # A job that obeys returns normally: it was stopped all the same, not finished.
             return Outcome(self._stop, self._stop_message(), result=ending.result if ending else None)
         if ending is not None:
@@ -338,6 +376,13 @@ class Supervisor:
     def _stop_message(self) -> str:
         if self._stop is EndCause.TIMEOUT:
             return f"The attempt ran past its limit of {self._order.timeout_s:g} s."
+        if self._stop is EndCause.DEADLINE:
+            return f"The job's deadline came after {self._order.timeout_s:g} s of this attempt."
+        if self._stop is EndCause.IDLE:
+            idle_s = self._place.idle.stop_s
+            return (
+                f"Its GPUs were idle for {idle_s:g} s by step {self._last_step}; ask for none, or use them."
+            )
         return f"Stopped as ordered ({self._stop}) after step {self._last_step}."
 
 

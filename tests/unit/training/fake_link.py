@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from gaelp_ray.domain.attempts import Directive, LaunchOrder, Outcome
+from gaelp_ray.domain.attempts import Directive, LaunchOrder, Outcome, Seat
 from gaelp_ray.domain.errors import BudgetExceeded
+from gaelp_ray.domain.gangs import Member
 from gaelp_ray.domain.metrics import MetricPoint
 from gaelp_ray.training.checkpoints import Saved
 from gaelp_ray.training.supervisor import Supervisor, Workplace
@@ -17,13 +18,19 @@ from tests.builders import an_order
 
 WORKDIR = str(Path(__file__).parent / "workdir")
 PATIENCE_S = 60.0
+ALONE = Member(0, Seat("node-1"), "127.0.0.1", 29500)
 
 
 class FakeLink:
     """Remembers everything it is told, and says what the test wants said."""
 
-    def __init__(self, *, grants: bool = True, budget_micros: int | None = None) -> None:
+    def __init__(
+        self, *, grants: bool = True, budget_micros: int | None = None, members: Sequence[Member] = (ALONE,)
+    ) -> None:
         self.grants = grants
+        self.members = members
+        self.idle_s: list[float] = []
+        self.words: list[str] = []
         self.directive = Directive()
         self.claimed_from: list[int | None] = []
         self.points: list[MetricPoint] = []
@@ -40,9 +47,9 @@ class FakeLink:
     def output(self) -> str:
         return self._output.decode()
 
-    def claim(self, resumed_from_step: int | None) -> bool:
+    def claim(self, resumed_from_step: int | None) -> Sequence[Member] | None:
         self.claimed_from.append(resumed_from_step)
-        return self.grants
+        return self.members if self.grants else None
 
     def beat(self) -> Directive:
         return self.directive
@@ -75,6 +82,10 @@ class FakeLink:
     def unstored(self) -> list[MetricPoint]:
         """As with a hub that is slow: nothing of what it was told is stored yet."""
         return list(self.points)
+
+    def idle(self, seconds: float, words: str | None) -> None:
+        self.idle_s.append(seconds)
+        self.words += [words] if words is not None else []
 
     def finish(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)

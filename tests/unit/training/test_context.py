@@ -27,6 +27,8 @@ def test_a_script_run_by_hand_reports_to_the_console(
 
 def test_outside_the_service_nothing_stops_a_job_or_limits_it(ctx: TrainingContext) -> None:
     assert ctx.should_stop() is False
+    assert ctx.stop_reason() is None
+    assert (ctx.rank, ctx.world_size, ctx.peers) == (0, 1, ("127.0.0.1",))
     assert ctx.latest_checkpoint() is None
     assert ctx.budget.spend(5, key="a") == 5
     assert ctx.budget.spend(5, key="a") == 5

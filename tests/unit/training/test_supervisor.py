@@ -239,6 +239,20 @@ def test_past_its_time_it_is_ended(start: Start, link: FakeLink) -> None:
     assert "gaelp: told to stop: timeout" in link.output
 
 
+def test_at_its_deadline_it_is_ended(start: Start, link: FakeLink) -> None:
+    outcome = start("jobs:wait_for_ever", timeout_s=0.4, timeout_cause=EndCause.DEADLINE).outcome()
+    assert outcome.cause is EndCause.DEADLINE
+    assert outcome.message == "The job's deadline came after 0.4 s of this attempt."
+    assert "gaelp: told to stop: deadline" in link.output
+
+
+def test_it_learns_why_it_is_to_stop(start: Start, link: FakeLink) -> None:
+    attempt = start("jobs:say_why", stop_grace_s=PATIENCE_S)
+    link.wait_for("pid")
+    link.directive = Directive(stop=EndCause.PREEMPTED)
+    assert attempt.outcome().result == {"before": None, "after": "preempted"}
+
+
 def test_told_to_stop_it_saves_and_leaves(start: Start, link: FakeLink) -> None:
     attempt = start("jobs:wait", stop_grace_s=PATIENCE_S)
     link.wait_for("pid")

@@ -91,6 +91,15 @@ def wait(ctx: TrainingContext) -> dict[str, Any]:
     return {"saved": True}
 
 
+def say_why(ctx: TrainingContext) -> dict[str, Any]:
+    """Why it was told to stop."""
+    before = ctx.stop_reason()
+    ctx.report({"pid": os.getpid()}, step=1)
+    while not ctx.should_stop():
+        time.sleep(0.01)
+    return {"before": before, "after": ctx.stop_reason()}
+
+
 def wait_for_ever(ctx: TrainingContext) -> None:
     ctx.report({"pid": os.getpid()}, step=1)
     threading.Event().wait()
