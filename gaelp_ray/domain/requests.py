@@ -72,6 +72,7 @@ class Request:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Request) and self.key == other.key
 
+    @cached_property
     def sentence(self) -> str:
         """The request in words, e.g. ``2 workers of 4 CPU, 8 GiB memory and 1 GPU each``."""
         text = in_words(self.resources)

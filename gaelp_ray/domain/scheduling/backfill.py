@@ -7,6 +7,7 @@ or if there is room for both.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -14,6 +15,9 @@ from gaelp_ray.domain.scheduling.decisions import Placed
 from gaelp_ray.domain.scheduling.pool import Pool
 from gaelp_ray.domain.scheduling.queue import QueuedJob
 from gaelp_ray.domain.scheduling.snapshot import Claim
+
+#: Ends of running jobs that are looked ahead.
+MOST_ENDS = 200
 
 
 class Shadow:
@@ -50,24 +54,18 @@ class Shadow:
 def shadow_of(
     head: QueuedJob, pool: Pool, claims: Sequence[Claim], now: datetime, *, on_demand: bool
 ) -> Shadow | None:
-    """When and where the head will fit as running jobs reach their predicted ends; None if never, so far."""
-    ends = sorted((end, claim.job_id) for claim in claims if (end := _end(claim, now)) is not None)
+    """When and where the head will fit as running jobs reach their predicted ends.
 
-    def after(count: int) -> tuple[Pool, tuple[Placed, ...] | None]:
-        future = pool.clone()
-        for _, job_id in ends[:count]:
-            future.release(job_id)
-        return future, future.place(head.request, on_demand=on_demand)
-
-    if not ends or after(len(ends))[1] is None:
-        return None
-    low, high = 1, len(ends)
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if after(middle)[1] is not None else (middle + 1, high)
-    future, placement = after(low)
-    assert placement is not None
-    return Shadow(head, ends[low - 1][0], placement, future)
+    None where nothing is known of that, or where it is more than ``MOST_ENDS`` ends away.
+    """
+    ends = ((end, claim.job_id) for claim in claims if (end := _end(claim, now)) is not None)
+    future = pool.clone()
+    for end, job_id in heapq.nsmallest(MOST_ENDS, ends):
+        future.release(job_id)
+        placement = future.place(head.request, on_demand=on_demand)
+        if placement is not None:
+            return Shadow(head, end, placement, future)
+    return None
 
 
 def _end(claim: Claim, now: datetime) -> datetime | None:

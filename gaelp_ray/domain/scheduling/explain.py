@@ -184,7 +184,7 @@ def _unblock_capacity(job: QueuedJob, snapshot: Snapshot, now: datetime) -> tupl
     said: list[str] = []
     freest = pool.freest(job.request)
     if freest is not None:
-        said.append(f"It needs {job.request.sentence()}; the freest node that suits has {in_words(freest)}.")
+        said.append(f"It needs {job.request.sentence}; the freest node that suits has {in_words(freest)}.")
     nodes = set(pool.suitable(job.request))
     there = [c for c in snapshot.claims if any(part.node_id in nodes for part in c.parts)]
     for claim in sorted(there, key=_end)[:NAMED]:

@@ -50,7 +50,7 @@ class Planner:
         self._policy = snapshot.policy
         self._claims = sorted(snapshot.claims, key=lambda claim: claim.job_id)
         self._pool = Pool(snapshot.nodes, self._claims)
-        self._usage = Usage(snapshot.quotas, _held(self._claims))
+        self._usage = Usage(snapshot.quotas, _held(self._claims) if snapshot.quotas.quotas else {})
         self._shares = Shares(
             _everything(snapshot),
             history=snapshot.history,
@@ -67,7 +67,9 @@ class Planner:
         # Within a plan room only shrinks and fewer may be stopped, so what was found impossible stays so.
         self._full: set[tuple[str, bool]] = set()
         self._no_victims: set[tuple[str, bool, Rank]] = set()
+        self._room_maker: RoomMaker | None = None
         self._matching: dict[str, bool] = {}
+        self._amounts: dict[str, Amounts] = {}
         self._never: dict[tuple[str, str], Verdict | None] = {}
         #: What will be free when everybody has left who was told to; None until it is asked for.
         self._later: Pool | None = None
@@ -100,6 +102,8 @@ class Planner:
         )
 
     def _drain(self) -> None:
+        if all(hold.mode is HoldMode.HOLD for hold in self._snapshot.holds):
+            return
         for claim in self._claims:
             hold = self._snapshot.holds.on(owner=claim.owner, team=claim.team, agent_id=claim.agent_id)
             if hold is not None and hold.mode is HoldMode.HOLD_AND_DRAIN and not claim.ending:
@@ -126,8 +130,8 @@ class Planner:
         gate = self._gate(job)
         if gate is not None:
             return self._wait(job, gate.code, gate.message)
-        asked = Amounts.of(job.request.total)
-        refused = self._usage.refuses(job.owner, asked)
+        asked = self._asked(job)
+        refused = self._usage.refuses(job.owner, asked) if self._snapshot.quotas.quotas else None
         if refused is not None:
             return self._wait_for_quota(job, asked, refused)
         on_demand = self._takes_on_demand(job)
@@ -139,6 +143,12 @@ class Planner:
         self._shares.add(job.owner, job.request.total)
         self._starts.append(Start(job, placement))
         return True
+
+    def _asked(self, job: QueuedJob) -> Amounts:
+        asked = self._amounts.get(job.request.key)
+        if asked is None:
+            asked = self._amounts[job.request.key] = Amounts.of(job.request.total)
+        return asked
 
     def _take(self, placement: tuple[Placed, ...]) -> None:
         self._pool.take(placement)
@@ -164,6 +174,8 @@ class Planner:
         return None
 
     def _never_fits(self, job: QueuedJob) -> Verdict | None:
+        if not self._snapshot.quotas.quotas:
+            return None
         key = (job.owner, job.request.key)
         if key not in self._never:
             self._never[key] = self._snapshot.quotas.never_fits(job.owner, Amounts.of(job.request.total))
@@ -185,7 +197,7 @@ class Planner:
             max((t.gpu_milli for t in places), default=0),
         )
         return (
-            f"No node that there is or may be can hold {request.sentence()}; the most any node has is "
+            f"No node that there is or may be can hold {request.sentence}; the most any node has is "
             f"{in_words(most)}. Ask for less or add a larger node."
         )
 
@@ -246,9 +258,7 @@ class Planner:
                 job, WaitCode.AUTOSCALER_WAITING, "Waits for a node that the autoscaler may add."
             )
         self._protect(job, on_demand)
-        return self._wait(
-            job, WaitCode.WAITING_FOR_CAPACITY, f"Waits for {job.request.sentence()} to be free."
-        )
+        return self._wait(job, WaitCode.WAITING_FOR_CAPACITY, f"Waits for {job.request.sentence} to be free.")
 
     def _asks_for_nodes(self, job: QueuedJob, on_demand: bool) -> bool:
         there = len(self._pool.place_some(job.request, on_demand=on_demand)) if job.request.workers > 1 else 0
@@ -303,14 +313,14 @@ class Planner:
     def _room(
         self, job: QueuedJob, on_demand: bool, yields: Callable[[Claim], bool], already: Sequence[Claim] = ()
     ) -> Room | None:
-        key = (job.request.key, on_demand, rank(job.priority, job.preemptible))
-        if self._preemptors >= self._policy.preemptors or (not already and key in self._no_victims):
+        if self._preemptors >= self._policy.preemptors or not self._may_stop:
             return None
-        candidates = [claim for claim in self._may_stop.values() if yields(claim)]
-        room = None
-        if candidates or already:
-            maker = RoomMaker(self._pool, [*candidates, *already], self._now)
-            room = maker.make(job.request, on_demand=on_demand, already=already)
+        key = (job.request.key, on_demand, rank(job.priority, job.preemptible))
+        if not already and key in self._no_victims:
+            return None
+        if self._room_maker is None:
+            self._room_maker = RoomMaker(self._pool, self._may_stop.values(), self._now)
+        room = self._room_maker.make(job.request, yields, on_demand=on_demand, already=already)
         if room is None and not already:
             self._no_victims.add(key)
         return room
@@ -347,6 +357,8 @@ class Planner:
     def _stop(self, claim: Claim, reason: PreemptionReason, for_job: int | None, message: str) -> None:
         self._stopping[claim.job_id] = claim
         self._may_stop.pop(claim.job_id, None)
+        if self._room_maker is not None:
+            self._room_maker.forget(claim.job_id)
         self._anybody_stops, self._later = True, None
         self._preemptions.append(Preemption(claim.job_id, reason, for_job, message))
 

@@ -40,16 +40,18 @@ class Pool:
         self._nodes = sorted((n for n in nodes if not n.cordoned), key=lambda node: node.id)
         self._index = {node.id: i for i, node in enumerate(self._nodes)}
         totals = [node.total for node in self._nodes]
-        self._cpu = np.array([t.cpu_milli for t in totals], dtype=np.int64)
-        self._memory = np.array([t.memory_bytes for t in totals], dtype=np.int64)
-        self._market = np.array([not node.spot for node in self._nodes], dtype=np.int64)
+        cpu = [total.cpu_milli for total in totals]
+        memory = [total.memory_bytes for total in totals]
         #: Free thousandths of each GPU of each node.
         self._gpus = [[WHOLE] * (t.gpu_milli // WHOLE) for t in totals]
+        self._held = self._occupy(claims, cpu, memory)
+        self._cpu = np.array(cpu, dtype=np.int64)
+        self._memory = np.array(memory, dtype=np.int64)
+        self._market = np.array([not node.spot for node in self._nodes], dtype=np.int64)
         #: GPUs that are free as a whole, and the largest share that is left of another.
-        self._whole = np.array([len(g) for g in self._gpus], dtype=np.int64)
-        self._share = np.zeros(len(totals), dtype=np.int64)
+        self._whole = np.array([free.count(WHOLE) for free in self._gpus], dtype=np.int64)
+        self._share = np.array([_largest_share(free) for free in self._gpus], dtype=np.int64)
         self._suitable: dict[_Kind, Mask] = {}
-        self._held = self._occupy(claims)
 
     def clone(self) -> Pool:
         other = object.__new__(Pool)
@@ -104,11 +106,33 @@ class Pool:
 
     def release(self, job_id: int) -> None:
         """What a live attempt holds becomes free."""
-        self.give(self._held.get(job_id, ()))
+        self.give(self.held(job_id))
 
     def held(self, job_id: int) -> tuple[Placed, ...]:
         """What a live attempt holds on nodes that are here."""
-        return self._held.get(job_id, ())
+        return tuple(
+            Placed(self._nodes[i].id, amount, gpus) for i, amount, gpus in self._held.get(job_id, ())
+        )
+
+    def could_hold(
+        self, request: Request, freed: Sequence[tuple[str, Resources]], *, on_demand: bool = True
+    ) -> list[str]:
+        """Nodes on which one worker might fit if so much became free on them: a quick look, by sums alone."""
+        at = np.array([self._index[node_id] for node_id, _ in freed], dtype=np.int64)
+        count = len(self._nodes)
+
+        def more(amounts: Iterable[int]) -> NDArray[np.float64]:
+            weights = np.fromiter(amounts, dtype=np.float64)
+            return np.bincount(at, weights=weights, minlength=count).astype(np.float64)
+
+        asked = request.resources
+        mask = self._suits(request, on_demand=on_demand).copy()
+        mask &= self._cpu + more(each.cpu_milli for _, each in freed) >= asked.cpu_milli
+        mask &= self._memory + more(each.memory_bytes for _, each in freed) >= asked.memory_bytes
+        if asked.gpu_milli:
+            free = np.array([sum(gpus) for gpus in self._gpus], dtype=np.float64)
+            mask &= free + more(each.gpu_milli for _, each in freed) >= asked.gpu_milli
+        return [self._nodes[i].id for i in np.flatnonzero(mask)]
 
     def free_on(self, node_id: str) -> Resources:
         i = self._index[node_id]
@@ -172,19 +196,24 @@ class Pool:
         chosen = min(fitting, key=lambda n: (free[n], n)) if fitting else None
         return () if chosen is None else (chosen,)
 
-    def _occupy(self, claims: Iterable[Claim]) -> dict[int, tuple[Placed, ...]]:
+    def _occupy(
+        self, claims: Iterable[Claim], cpu: list[int], memory: list[int]
+    ) -> dict[int, list[tuple[int, Resources, tuple[int, ...]]]]:
         """Take what live attempts hold: known GPUs first, then whole ones, then large shares."""
-        parts = [(c.job_id, p) for c in claims for p in c.parts if p.node_id in self._index]
-        parts.sort(key=lambda each: (not each[1].gpus, -each[1].resources.gpu_milli))
-        held: dict[int, tuple[Placed, ...]] = {}
-        for job_id, part in parts:
-            assert part.node_id is not None
-            free = self._gpus[self._index[part.node_id]]
-            known = all(number < len(free) for number in part.gpus)
-            gpus = part.gpus if part.gpus and known else self._choose(free, part.resources.gpu_milli)
-            placed = Placed(part.node_id, part.resources, gpus)
-            self._move(placed, -1)
-            held[job_id] = (*held.get(job_id, ()), placed)
+        index = self._index
+        parts = [(c.job_id, index[p.node_id], p) for c in claims for p in c.parts if p.node_id in index]
+        parts.sort(key=lambda each: (not each[2].gpus, -each[2].resources.gpu_milli))
+        held: dict[int, list[tuple[int, Resources, tuple[int, ...]]]] = {}
+        for job_id, i, part in parts:
+            amount, free, gpus = part.resources, self._gpus[i], part.gpus
+            cpu[i] -= amount.cpu_milli
+            memory[i] -= amount.memory_bytes
+            if amount.gpu_milli:
+                if not gpus or max(gpus) >= len(free):
+                    gpus = self._choose(free, amount.gpu_milli)
+                for number in gpus:
+                    free[number] -= min(WHOLE, amount.gpu_milli)
+            held.setdefault(job_id, []).append((i, amount, gpus))
         return held
 
     def _move(self, placed: Placed, sign: int) -> None:
@@ -197,4 +226,9 @@ class Pool:
         for number in placed.gpus:
             free[number] += sign * min(WHOLE, amount.gpu_milli)
         self._whole[i] = free.count(WHOLE)
-        self._share[i] = max([left for left in free if left < WHOLE], default=0)
+        self._share[i] = _largest_share(free)
+
+
+def _largest_share(free: Sequence[int]) -> int:
+    """What is left of the GPU that is in use but has most left."""
+    return max([left for left in free if left < WHOLE], default=0)

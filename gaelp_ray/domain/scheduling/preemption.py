@@ -8,11 +8,14 @@ and there is nothing to borrow while its owner uses it; what longer cycles remai
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
+from typing import NamedTuple
 
 from gaelp_ray.domain.requests import Request
+from gaelp_ray.domain.resources import Resources
 from gaelp_ray.domain.scheduling.decisions import Placed
 from gaelp_ray.domain.scheduling.pool import Pool
 from gaelp_ray.domain.scheduling.queue import QueuedJob
@@ -70,25 +73,47 @@ def cost(claim: Claim, now: datetime) -> tuple[int, float]:
     return claim.priority, claim.lost_s(now) * weight
 
 
+class _Way(NamedTuple):
+    """How room can be made on a node; the least is the best."""
+
+    priority: int
+    lost: float
+    victims: int
+    node_id: str
+    stop: tuple[int, ...]
+
+
 class RoomMaker:
     """Finds room on nodes among claims that may stop. Leaves the pool as it was."""
 
     def __init__(self, pool: Pool, claims: Iterable[Claim], now: datetime) -> None:
         self._pool = pool
         self._cost = {claim.job_id: cost(claim, now) for claim in claims}
-        self._on: dict[str, list[Claim]] = defaultdict(list)
-        for claim in sorted(claims, key=lambda c: (self._cost[c.job_id], c.job_id)):
-            for node_id in {placed.node_id for placed in pool.held(claim.job_id)}:
-                self._on[node_id].append(claim)
+        #: Cheapest first.
+        self._claims = {c.job_id: c for c in sorted(claims, key=lambda c: (self._cost[c.job_id], c.job_id))}
 
-    def make(self, request: Request, *, on_demand: bool, already: Sequence[Claim] = ()) -> Room | None:
+    def forget(self, job_id: int) -> None:
+        """It has been asked to stop already."""
+        self._claims.pop(job_id, None)
+
+    def make(
+        self,
+        request: Request,
+        yields: Callable[[Claim], bool],
+        *,
+        on_demand: bool,
+        already: Sequence[Claim] = (),
+    ) -> Room | None:
         """The cheapest room for every worker of a request; ``already`` stop in any case."""
         pool, victims, placement = self._pool, list(already), list[Placed]()
+        candidates = [c for c in self._claims.values() if c not in already and yields(c)]
+        if not candidates and not already:
+            return None
         for claim in already:
             pool.release(claim.job_id)
         try:
             for _ in range(request.workers):
-                spot = self._one(request, victims, on_demand)
+                spot = self._one(request, candidates, victims, on_demand)
                 if spot is None:
                     return None
                 placement.append(spot)
@@ -99,33 +124,38 @@ class RoomMaker:
             for claim in victims:
                 pool.take(pool.held(claim.job_id))
 
-    def _one(self, request: Request, victims: list[Claim], on_demand: bool) -> Placed | None:
+    def _one(
+        self, request: Request, candidates: Sequence[Claim], victims: list[Claim], on_demand: bool
+    ) -> Placed | None:
         """Room for one more worker; those who must stop for it are released and join ``victims``."""
         one = Request(request.resources, selector=request.selector, spot=request.spot)
         free = self._pool.place(one, on_demand=on_demand)
         if free is not None:
             return free[0]
         chosen = {claim.job_id for claim in victims}
-        best: tuple[tuple[object, ...], list[Claim], str] | None = None
-        seen = 0
-        for node_id in self._pool.suitable(one, on_demand=on_demand):
-            candidates = [c for c in self._on.get(node_id, ()) if c.job_id not in chosen]
-            stop = self._enough(node_id, one, candidates) if candidates else None
-            if stop is None:
-                continue
-            costs = [self._cost[claim.job_id] for claim in stop]
-            price = (max(p for p, _ in costs), sum(lost for _, lost in costs), len(stop), node_id)
-            if best is None or price < best[0]:
-                best = (price, stop, node_id)
-            seen += 1
-            if seen >= MOST_NODES:
-                break
+        on: dict[str, list[Claim]] = defaultdict(list)
+        freed: list[tuple[str, Resources]] = []
+        for claim in candidates:
+            for placed in self._pool.held(claim.job_id) if claim.job_id not in chosen else ():
+                on[placed.node_id].append(claim)
+                freed.append((placed.node_id, placed.resources))
+        nodes = self._pool.could_hold(one, freed, on_demand=on_demand) if freed else []
+        found = (self._on_node(node_id, one, on[node_id]) for node_id in nodes if on[node_id])
+        best = min(islice((each for each in found if each is not None), MOST_NODES), default=None)
         if best is None:
             return None
-        for claim in best[1]:
-            self._pool.release(claim.job_id)
-        victims += best[1]
-        return self._pool.place_on(best[2], request.resources)
+        for job_id in best.stop:
+            self._pool.release(job_id)
+        victims += [self._claims[job_id] for job_id in best.stop]
+        return self._pool.place_on(best.node_id, request.resources)
+
+    def _on_node(self, node_id: str, one: Request, candidates: Sequence[Claim]) -> _Way | None:
+        stop = self._enough(node_id, one, candidates)
+        if stop is None:
+            return None
+        costs = [self._cost[claim.job_id] for claim in stop]
+        lost = sum(lost for _, lost in costs)
+        return _Way(max(p for p, _ in costs), lost, len(stop), node_id, tuple(c.job_id for c in stop))
 
     def _enough(self, node_id: str, one: Request, candidates: Sequence[Claim]) -> list[Claim] | None:
         """The cheapest of the candidates that together leave room on a node; none of them for nothing."""
