@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast check format bench bench-api bench-start bench-live clean
+.PHONY: help setup demo test test-fast check format bench bench-api bench-start bench-live bench-scheduler clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -37,7 +37,7 @@ format: setup ## Put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: bench-api bench-start bench-live ## Every benchmark, one JSON line a figure
+bench: bench-api bench-start bench-live bench-scheduler ## Every benchmark, one JSON line a figure
 
 bench-api: setup ## Requests per second beside Serve's default proxy and a bare handler
 	$(BIN)/python -m tests.benchmarks.bench_api
@@ -47,6 +47,9 @@ bench-start: setup ## Submit to running, beside `ray job submit`
 
 bench-live: setup ## Report to WebSocket, beside polling
 	$(BIN)/python -m tests.benchmarks.bench_live
+
+bench-scheduler: setup ## Admissions per second beside one transaction each, take-over, memory
+	$(BIN)/python -m tests.benchmarks.bench_scheduler $(ARGS)
 
 clean: ## Remove .venv and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -11,7 +11,7 @@ from gaelp_ray import __version__
 from serve_app import errors
 from serve_app.auth import bearer_scheme
 from serve_app.middleware import RequestGate
-from serve_app.routers import agents, jobs, live, logs, metrics, status
+from serve_app.routers import agents, holds, jobs, live, logs, metrics, queue, quotas, savings, status
 from serve_app.routers.live import STATIC
 from serve_app.schemas.common import Problem
 
@@ -27,8 +27,9 @@ def create_app(*, body_limit_bytes: int) -> FastAPI:
         summary="Register advertising agents, train them on Ray, watch them learn.",
     )
     api = APIRouter(prefix="/api/v1", responses=_PROBLEMS, dependencies=[Depends(bearer_scheme)])
-    for router in (agents.router, metrics.router, jobs.router, logs.router, status.api_router):
-        api.include_router(router)
+    for noun in (agents, metrics, jobs, logs, queue, quotas, holds, savings):
+        api.include_router(noun.router)
+    api.include_router(status.api_router)
     app.include_router(api)
     app.include_router(status.root_router)
     app.include_router(live.router)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from ray.exceptions import RayError
 from sqlalchemy import Connection
 
 from gaelp_ray.actors import handles
@@ -15,6 +17,7 @@ from gaelp_ray.actors.handles import ControlPlane
 from gaelp_ray.bootstrap import Runtime
 from gaelp_ray.config import Settings
 from gaelp_ray.domain.agents import Agent
+from gaelp_ray.domain.errors import Unavailable
 from gaelp_ray.domain.jobs import Job
 from gaelp_ray.domain.metrics import MetricPoint
 from gaelp_ray.domain.scheduling import Node
@@ -23,12 +26,16 @@ from gaelp_ray.store import jobs as job_store
 from serve_app.coalesce import Coalescer
 from serve_app.live import LiveFeed
 
+log = logging.getLogger("gaelp_ray.http")
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
 #: Hints closer together than this are one.
 HINT_GAP_S = 0.005
 NODES_AGE_S = 1.0
+#: How long the scheduler may take to answer a question.
+PATIENCE_S = 2.0
 
 
 class ApiContext:
@@ -65,6 +72,15 @@ class ApiContext:
     def _send_hint(self) -> None:
         self._hint = None
         self.actors.scheduler.hint.remote()
+
+    async def ask_scheduler(self, question: str, *about: Any) -> Any:
+        """What the scheduler's method of that name returns; raises ``Unavailable`` unless it does so soon."""
+        try:
+            asked = getattr(self.actors.scheduler, question).remote(*about)
+            return await asyncio.wait_for(asked, PATIENCE_S)
+        except (TimeoutError, RayError) as error:
+            log.warning("no answer", exc_info=error, extra={"action": "ask_scheduler", "question": question})
+            raise Unavailable("The scheduler does not answer; ask again in a second.") from error
 
     def wake_launcher(self, name: str | None) -> None:
         """Tell a launcher that it has orders; it would find them by itself within a second."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from math import ceil
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -43,6 +44,8 @@ _TITLES = {
     503: "Unavailable",
 }
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "5"}, 503: {"Retry-After": "1"}}
+#: The fact of an error that says in how many seconds to try again.
+RETRY_AFTER = "retry_after_s"
 #: Facts named in an answer must never be large, or a mirror for what was sent.
 _MAX_ERRORS = 20
 
@@ -58,7 +61,10 @@ def problem(status: int, code: str, detail: str, **more: Any) -> Response:
 
 
 def of_error(error: errors.GaelpError) -> Response:
-    return problem(status_of(error), error.code, error.message, **error.details)
+    answer = problem(status_of(error), error.code, error.message, **error.details)
+    if RETRY_AFTER in error.details:
+        answer.headers["Retry-After"] = str(ceil(error.details[RETRY_AFTER]))
+    return answer
 
 
 def install(app: FastAPI) -> None:

@@ -29,6 +29,7 @@ TRAINERS = Path(__file__).parent / "trainers"
 QUICK = {
     "GAELP_RETRY_BASE_S": "0.2",
     "GAELP_STOP_GRACE_S": "2",
+    "GAELP_PREEMPT_AFTER": "PT1S",
     "GAELP_NUM_CPUS": "8",
     "GAELP_NUM_GPUS": "1",
 }

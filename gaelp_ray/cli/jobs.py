@@ -6,80 +6,29 @@ from typing import Annotated
 
 import typer
 
+from gaelp_ray.cli.explain import print_explanation, print_preemptions
+from gaelp_ray.cli.job import print_job, watch_to_the_end, why
 from gaelp_ray.cli.options import (
     AsJson,
-    Config,
-    Cpu,
-    Entrypoint,
-    Env,
-    Gpu,
+    Deadline,
+    Expected,
+    JobId,
     Limit,
-    Memory,
-    Storage,
-    pairs,
-    resources,
-    values,
+    MaxRetries,
+    Priority,
+    Timeout,
+    zoned,
 )
-from gaelp_ray.cli.output import out, print_json, print_record, print_table
-from gaelp_ray.cli.progress import steps, watch_job
+from gaelp_ray.cli.output import out, print_json, print_table
+from gaelp_ray.cli.progress import steps
 from gaelp_ray.cli.session import connect
-from gaelp_ray.client import GaelpClient, Job
-from gaelp_ray.domain.errors import GaelpError
-from gaelp_ray.domain.jobs import PRIORITY_DEFAULT, PRIORITY_MAX, PRIORITY_MIN, JobState, JobStatus
+from gaelp_ray.cli.submit import plan, submit
+from gaelp_ray.domain.jobs import JobState, JobStatus
 
 app = typer.Typer(help="Submit training jobs and see how they go.", no_args_is_help=True)
 
-JobId = Annotated[int, typer.Argument(help="The job's id.")]
-Priority = Annotated[int, typer.Option(min=PRIORITY_MIN, max=PRIORITY_MAX, help="The highest goes first.")]
-
-
-@app.command()
-def submit(
-    agent_id: Annotated[int, typer.Argument(help="The agent to train.")],
-    name: Annotated[str | None, typer.Option(help="A name for the job.")] = None,
-    priority: Priority = PRIORITY_DEFAULT,
-    param: Annotated[
-        list[str] | None,
-        typer.Option("--param", metavar="KEY=VALUE", help="Hyperparameter; JSON if it is; repeatable."),
-    ] = None,
-    config: Config = None,
-    entrypoint: Entrypoint = None,
-    env: Env = None,
-    cpu: Cpu = None,
-    memory: Memory = None,
-    gpu: Gpu = None,
-    storage: Storage = None,
-    seed: Annotated[int, typer.Option(help="Seed of the job's randomness.")] = 0,
-    timeout: Annotated[float | None, typer.Option(help="Time limit of an attempt, in seconds.")] = None,
-    max_retries: Annotated[int | None, typer.Option(min=0, help="Retries after its own failures.")] = None,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Watch it until it ends.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Queue a training job of an agent; with --watch, exit 0 only if it completes."""
-    hyperparameters, training_config = values(param, "--param"), values(config, "--config")
-    variables = pairs(env, "--env")
-    with connect() as gaelp:
-        job = gaelp.jobs.submit(
-            agent_id,
-            name=name,
-            priority=priority,
-            hyperparameters=hyperparameters,
-            training_config=training_config,
-            entrypoint=entrypoint,
-            environment_vars=variables,
-            resource_requirements=resources(cpu=cpu, memory=memory, gpu=gpu, storage=storage),
-            seed=seed,
-            timeout_seconds=timeout,
-            max_retries=max_retries,
-        )
-        if watch:
-            return _watch(gaelp, job.id, as_json)
-    if as_json:
-        return print_json(job)
-    out.print(f"Job {job.id} is {job.phase}; `gaelp jobs watch {job.id}` shows how it goes.", markup=False)
-    for notice in job.notices:
-        out.print(f"Note: {notice}", markup=False)
-    return None
+app.command()(submit)
+app.command()(plan)
 
 
 @app.command("list")
@@ -112,17 +61,73 @@ def list_jobs(
 def show(job_id: JobId, as_json: AsJson = False) -> None:
     """Show a job."""
     with connect() as gaelp:
-        _print(gaelp.jobs.get(job_id), as_json)
+        print_job(gaelp.jobs.get(job_id), as_json)
+
+
+@app.command("why")
+def explain(job_id: JobId, as_json: AsJson = False) -> None:
+    """Show why a job waits, what would let it start, its place in line and when it may begin."""
+    with connect() as gaelp:
+        found = gaelp.jobs.why(job_id)
+        preemptions = gaelp.jobs.preemptions(job_id)
+    print_explanation(found, as_json)
+    if not as_json:
+        print_preemptions(preemptions)
 
 
 @app.command()
-def cancel(job_id: JobId, as_json: AsJson = False) -> None:
-    """Stop a job; one that runs gets time to save."""
+def edit(
+    job_id: JobId,
+    priority: Priority = None,
+    preemptible: Annotated[bool | None, typer.Option(help="Whether it makes room for others.")] = None,
+    deadline: Deadline = None,
+    no_deadline: Annotated[bool, typer.Option("--no-deadline", help="Take its deadline away.")] = False,
+    expect: Expected = None,
+    timeout: Timeout = None,
+    max_retries: MaxRetries = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change a job that waits; it keeps its place by time of submission."""
     with connect() as gaelp:
-        job = gaelp.jobs.cancel(job_id)
+        job = gaelp.jobs.edit(
+            job_id,
+            priority=priority,
+            preemptible=preemptible,
+            deadline=zoned(deadline),
+            no_deadline=no_deadline,
+            expected_duration_seconds=expect,
+            timeout_seconds=timeout,
+            max_retries=max_retries,
+        )
+    print_job(job, as_json)
+
+
+@app.command()
+def cancel(
+    job_ids: Annotated[list[int] | None, typer.Argument(help="The jobs' ids.")] = None,
+    agent: Annotated[int | None, typer.Option(help="All of this agent.")] = None,
+    status: Annotated[JobStatus | None, typer.Option(help="All with this status.")] = None,
+    priority: Annotated[int | None, typer.Option(help="All of this priority.")] = None,
+    owner: Annotated[str | None, typer.Option(help="All of this user, for admins.")] = None,
+    reason: Annotated[str | None, typer.Option(help="What their owner is told.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Stop jobs: these, or all that meet what is said. One that runs gets time to save."""
+    wanted = {"agent_id": agent, "status": status, "priority": priority, "owner": owner}
+    chosen = any(value is not None for value in wanted.values())
+    if not (job_ids or chosen):
+        raise typer.BadParameter("Name the jobs, or say which by --agent, --status, --priority or --owner.")
+    with connect() as gaelp:
+        if job_ids and len(job_ids) == 1 and not chosen and reason is None:
+            job = gaelp.jobs.cancel(job_ids[0])
+            return print_json(job) if as_json else out.print(f"Job {job.id} is {job.phase}.", markup=False)
+        many = gaelp.jobs.cancel_many(
+            ids=job_ids or None, agent_id=agent, status=status, priority=priority, owner=owner, reason=reason
+        )
     if as_json:
-        return print_json(job)
-    return out.print(f"Job {job.id} is {job.phase}.", markup=False)
+        return print_json(many)
+    rest = " There are more; run it again." if many.more else ""
+    return out.print(f"{many.count} jobs are cancelled or told to stop.{rest}", markup=False)
 
 
 @app.command()
@@ -158,48 +163,4 @@ def events(job_id: JobId, limit: Limit = 200, as_json: AsJson = False) -> None:
 def watch(job_id: JobId, as_json: AsJson = False) -> None:
     """Watch a job until it ends; exit 0 only if it completes."""
     with connect() as gaelp:
-        _watch(gaelp, job_id, as_json)
-
-
-def why(job: Job) -> str:
-    """Why it waits, or why it did not complete; empty while there is nothing to say."""
-    if job.waiting is not None:
-        return f"{job.waiting.code}: {job.waiting.message}".removesuffix(": ")
-    return "" if job.succeeded else job.message or job.cause or ""
-
-
-def _watch(gaelp: GaelpClient, job_id: int, as_json: bool) -> None:
-    job = watch_job(gaelp.jobs.follow(job_id))
-    _print(job, as_json)
-    if not job.succeeded:
-        raise GaelpError(f"Job {job.id} {job.status}: {why(job) or 'it did not say why'}")
-
-
-def _print(job: Job, as_json: bool) -> None:
-    if as_json:
-        return print_json(job)
-    return print_record(
-        {
-            "id": job.id,
-            "name": job.name,
-            "agent": job.agent_id,
-            "status": job.status,
-            "phase": job.phase,
-            "why": why(job),
-            "priority": job.priority,
-            "progress": steps(job),
-            "metrics": job.progress.metrics,
-            "result": job.result,
-            "entrypoint": job.entrypoint,
-            "hyperparameters": job.hyperparameters,
-            "config": job.training_config,
-            "resources": job.resource_requirements,
-            "seed": job.seed,
-            "attempt": f"{job.attempt} ({job.failures} of {job.max_retries + 1} failed, {job.losses} lost)",
-            "submitted": job.submitted_at,
-            "started": job.started_at,
-            "finished": job.finished_at,
-            "not before": job.not_before,
-            "notes": " ".join(job.notices),
-        }
-    )
+        watch_to_the_end(gaelp, job_id, as_json)

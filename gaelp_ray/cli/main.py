@@ -8,10 +8,13 @@ from collections.abc import Sequence
 import typer
 from pydantic import ValidationError
 
-from gaelp_ray.cli import agents, jobs, local, tokens
+from gaelp_ray.cli import agents, holds, jobs, local, quotas, tokens
 from gaelp_ray.cli.demo import demo
 from gaelp_ray.cli.metrics import metrics
 from gaelp_ray.cli.output import print_error
+from gaelp_ray.cli.queue import queue
+from gaelp_ray.cli.replay import replay
+from gaelp_ray.cli.savings import savings
 from gaelp_ray.domain.errors import GaelpError
 
 app = typer.Typer(
@@ -25,6 +28,11 @@ app.command()(demo)
 app.add_typer(agents.app, name="agents")
 app.add_typer(jobs.app, name="jobs")
 app.command()(metrics)
+app.command()(queue)
+app.add_typer(quotas.app, name="quotas")
+app.add_typer(holds.app, name="holds")
+app.command()(savings)
+app.command()(replay)
 tokens.register(app)
 
 

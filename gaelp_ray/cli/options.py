@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
+
+from gaelp_ray.domain.jobs import PRIORITY_MAX, PRIORITY_MIN
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Limit = Annotated[int, typer.Option(min=1, max=1000, help="Show at most so many.")]
@@ -36,6 +39,29 @@ Secret = Annotated[
     list[str] | None,
     typer.Option("--secret", metavar="NAME=SECRET", help="Variable filled from a secret; repeatable."),
 ]
+
+#: How times are written; without a zone they are those of this machine.
+MOMENTS = ["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d"]
+
+JobId = Annotated[int, typer.Argument(help="The job's id.")]
+Priority = Annotated[
+    int | None, typer.Option(min=PRIORITY_MIN, max=PRIORITY_MAX, help="10 goes first; 5 if left out.")
+]
+Timeout = Annotated[float | None, typer.Option(help="Time limit of an attempt, in seconds.")]
+MaxRetries = Annotated[int | None, typer.Option(min=0, help="Retries after its own failures.")]
+Deadline = Annotated[
+    datetime | None, typer.Option(formats=MOMENTS, metavar="TIME", help="When it must be done.")
+]
+Expected = Annotated[
+    float | None, typer.Option("--expect", help="Your guess of how long it runs, in seconds.")
+]
+Since = Annotated[datetime | None, typer.Option(formats=MOMENTS, metavar="TIME", help="From then on.")]
+Until = Annotated[datetime | None, typer.Option(formats=MOMENTS, metavar="TIME", help="Up to then.")]
+
+
+def zoned(moment: datetime | None) -> datetime | None:
+    """The moment with its zone, that of this machine where none was given."""
+    return moment if moment is None or moment.tzinfo else moment.astimezone()
 
 
 def pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Generator
 from contextlib import closing
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
 import httpx
 
 from gaelp_ray.client.agents import Agents
+from gaelp_ray.client.explanations import QueueReport
+from gaelp_ray.client.holds import Holds
 from gaelp_ray.client.http import Http
 from gaelp_ray.client.jobs import Jobs
 from gaelp_ray.client.live import listen
 from gaelp_ray.client.messages import LiveMessage
 from gaelp_ray.client.metrics import Metrics
 from gaelp_ray.client.models import ServiceStatus
+from gaelp_ray.client.quotas import Quotas
+from gaelp_ray.client.savings import Savings
 from gaelp_ray.client.wire import read
 from gaelp_ray.domain.errors import Unavailable
 
@@ -55,6 +60,8 @@ class GaelpClient:
         self.agents = Agents(self._http)
         self.jobs = Jobs(self._http)
         self.metrics = Metrics(self._http)
+        self.quotas = Quotas(self._http)
+        self.holds = Holds(self._http)
 
     @property
     def url(self) -> str:
@@ -69,6 +76,14 @@ class GaelpClient:
     def status(self) -> ServiceStatus:
         """The whole service at a glance."""
         return read(ServiceStatus, self._http.get("/status"))
+
+    def queue(self, *, limit: int = 50) -> QueueReport:
+        """The queue as the last plan left it, with the first ``limit`` heads; for admins."""
+        return read(QueueReport, self._http.get("/queue", limit=limit))
+
+    def savings(self, *, since: datetime | None = None, until: datetime | None = None) -> Savings:
+        """What your jobs on spot nodes saved, by default in the last 30 days; an admin sees all."""
+        return read(Savings, self._http.get("/savings", since=since, until=until))
 
     def healthy(self) -> bool:
         """Whether the service answers at all."""

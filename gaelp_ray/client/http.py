@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from time import sleep
 from typing import Any
@@ -51,8 +51,13 @@ class Http:
             self.request("POST", API + path, body=body, headers=headers, repeatable=key is not None)
         )
 
-    def patch(self, path: str, body: Mapping[str, Any]) -> Any:
-        return self._decoded(self.request("PATCH", API + path, body=body))
+    def patch(self, path: str, body: Mapping[str, Any], *, nulls: Collection[str] = ()) -> Any:
+        """PATCH below the API prefix; fields that are None are left out, but for those in ``nulls``."""
+        return self._decoded(self.request("PATCH", API + path, body=body, nulls=nulls))
+
+    def put(self, path: str, body: Mapping[str, Any]) -> Any:
+        """PUT below the API prefix; repeated after a broken connection, for it does the same again."""
+        return self._decoded(self.request("PUT", API + path, body=body, repeatable=True))
 
     def delete(self, path: str) -> None:
         self.request("DELETE", API + path)
@@ -66,6 +71,7 @@ class Http:
         body: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         repeatable: bool = False,
+        nulls: Collection[str] = (),
     ) -> httpx.Response:
         """Send and return a successful response; raises the ``GaelpError`` that the service answers with.
 
@@ -77,7 +83,7 @@ class Http:
                 method,
                 path,
                 params=_written(params or {}),
-                json=None if body is None else _written(body),
+                json=None if body is None else _written(body, nulls),
                 headers=headers,
             )
         except (TypeError, ValueError) as error:
@@ -143,11 +149,11 @@ def _checked_token(token: str | None) -> str | None:
     return token or None
 
 
-def _written(values: Mapping[str, Any]) -> dict[str, Any]:
+def _written(values: Mapping[str, Any], nulls: Collection[str] = ()) -> dict[str, Any]:
     return {
         name: value.isoformat() if isinstance(value, datetime) else value
         for name, value in values.items()
-        if value is not None
+        if value is not None or name in nulls
     }
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import builtins
+from collections.abc import Collection, Iterator
+from datetime import datetime
 from math import inf
 from time import monotonic, sleep
-from typing import Any
+from typing import Unpack
 from uuid import uuid4
 
+from gaelp_ray.client.explanations import Explanation, Preemptions
 from gaelp_ray.client.follow import PATIENCE_S, POLL_S, patiently, updates
 from gaelp_ray.client.http import Http
 from gaelp_ray.client.live import listen
-from gaelp_ray.client.models import Attempt, Checkpoint, Event, Job, Page
+from gaelp_ray.client.models import Attempt, CancelledMany, Checkpoint, Event, Job, Page
 from gaelp_ray.client.pages import WHOLE_PAGE, each, read_items, read_page
+from gaelp_ray.client.submission import JobFields, body_of
 from gaelp_ray.client.wire import read
-from gaelp_ray.domain.jobs import PRIORITY_DEFAULT, JobState, JobStatus
+from gaelp_ray.domain.jobs import JobState, JobStatus
 
 
 class Jobs:
@@ -24,41 +28,58 @@ class Jobs:
         self._http = http
 
     def submit(
-        self,
-        agent_id: int,
-        *,
-        name: str | None = None,
-        priority: int = PRIORITY_DEFAULT,
-        hyperparameters: Mapping[str, Any] | None = None,
-        training_config: Mapping[str, Any] | None = None,
-        entrypoint: str | None = None,
-        resource_requirements: Mapping[str, Any] | None = None,
-        environment_vars: Mapping[str, str] | None = None,
-        seed: int = 0,
-        timeout_seconds: float | None = None,
-        max_retries: int | None = None,
-        idempotency_key: str | None = None,
+        self, agent_id: int, *, idempotency_key: str | None = None, **fields: Unpack[JobFields]
     ) -> Job:
-        """Queue a job of the agent's current version; what is None is as the version or the service says.
+        """Queue a job of the agent's current version; ``JobFields`` lists what may be said of it.
 
         Each call carries a key of its own, so that a broken connection never queues a job twice; give
         an ``idempotency_key`` to make calls of your own repeatable too. Raises ``InvalidInput``,
-        ``Unsatisfiable``, ``QueueFull``, ``BudgetExceeded`` and ``IdempotencyConflict``.
+        ``ExceedsQuota``, ``QueueFull``, ``BudgetExceeded`` and ``IdempotencyConflict``.
+        """
+        key = idempotency_key or str(uuid4())
+        return read(Job, self._http.post("/jobs", body_of(agent_id, fields), key=key))
+
+    def plan(self, agent_id: int, **fields: Unpack[JobFields]) -> Explanation:
+        """What would become of such a submission; nothing is stored.
+
+        Raises what ``submit`` raises, but for ``QueueFull``.
+        """
+        return read(Explanation, self._http.post("/jobs:plan", body_of(agent_id, fields)))
+
+    def edit(
+        self,
+        job_id: int,
+        *,
+        priority: int | None = None,
+        preemptible: bool | None = None,
+        deadline: datetime | None = None,
+        no_deadline: bool = False,
+        timeout_seconds: float | None = None,
+        max_retries: int | None = None,
+        expected_duration_seconds: float | None = None,
+    ) -> Job:
+        """Change what is given on a job that waits; it keeps its place by time of submission.
+
+        Raises ``InvalidInput``, and ``IllegalTransition`` for a job that does not wait.
         """
         body = {
-            "agent_id": agent_id,
-            "name": name,
             "priority": priority,
-            "hyperparameters": dict(hyperparameters or {}),
-            "training_config": dict(training_config or {}),
-            "entrypoint": entrypoint,
-            "resource_requirements": resource_requirements,
-            "environment_vars": environment_vars,
-            "seed": seed,
+            "preemptible": preemptible,
+            "deadline": deadline,
             "timeout_seconds": timeout_seconds,
             "max_retries": max_retries,
+            "expected_duration_seconds": expected_duration_seconds,
         }
-        return read(Job, self._http.post("/jobs", body, key=idempotency_key or str(uuid4())))
+        nulls = ("deadline",) if no_deadline else ()
+        return read(Job, self._http.patch(f"/jobs/{job_id}", body, nulls=nulls))
+
+    def why(self, job_id: int) -> Explanation:
+        """Why it waits, what would let it start, its place in line and when it may begin."""
+        return read(Explanation, self._http.get(f"/jobs/{job_id}/why"))
+
+    def preemptions(self, job_id: int) -> Preemptions:
+        """When it had to make room and for whom, and who had to make room for it."""
+        return read(Preemptions, self._http.get(f"/jobs/{job_id}/preemptions"))
 
     def get(self, job_id: int) -> Job:
         return read(Job, self._http.get(f"/jobs/{job_id}"))
@@ -100,6 +121,34 @@ class Jobs:
     def cancel(self, job_id: int) -> Job:
         """Tell it to stop, a running one after it has saved; one that has ended stays as it is."""
         return read(Job, self._http.post(f"/jobs/{job_id}/cancel", {}))
+
+    def cancel_many(
+        self,
+        *,
+        ids: Collection[int] | None = None,
+        agent_id: int | None = None,
+        status: JobStatus | str | None = None,
+        phase: JobState | str | None = None,
+        priority: int | None = None,
+        owner: str | None = None,
+        reason: str | None = None,
+        limit: int = 1000,
+    ) -> CancelledMany:
+        """Cancel the jobs that meet all that is said; those that have ended are left out.
+
+        ``owner`` is for admins. Raises ``InvalidInput`` when nothing is said.
+        """
+        body = {
+            "ids": None if ids is None else builtins.list(ids),
+            "agent_id": agent_id,
+            "status": status,
+            "phase": phase,
+            "priority": priority,
+            "owner": owner,
+            "reason": reason,
+            "limit": limit,
+        }
+        return read(CancelledMany, self._http.post("/jobs:cancel", body))
 
     def attempts(self, job_id: int) -> tuple[Attempt, ...]:
         return read_items(Attempt, self._http.get(f"/jobs/{job_id}/attempts"))

@@ -108,7 +108,18 @@ class Job:
     owner: str = ""
     #: 1 to 10; 10 goes first.
     priority: int = 5
+    #: Of each worker.
     resource_requirements: Mapping[str, str] = field(default_factory=dict)
+    workers: int = 1
+    #: Node label -> condition.
+    label_selector: Mapping[str, str] = field(default_factory=dict)
+    #: ``avoid``, ``prefer`` or ``only``.
+    spot: str = "avoid"
+    #: It may be asked to save and make room for others.
+    preemptible: bool = False
+    deadline: datetime | None = None
+    #: Predicted, or its owner's guess.
+    expected_duration_seconds: float | None = None
     entrypoint: str = ""
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     training_config: Mapping[str, Any] = field(default_factory=dict)
@@ -120,6 +131,8 @@ class Job:
     failures: int = 0
     #: Attempts lost to the infrastructure; they are free.
     losses: int = 0
+    #: How often it made room for others; free.
+    preemptions: int = 0
     #: Number of the newest attempt; 0 before the first.
     attempt: int = 0
     progress: Progress = field(default_factory=Progress)
@@ -132,6 +145,8 @@ class Job:
     #: Plain statements about how the job runs that its owner should know.
     notices: tuple[str, ...] = ()
     submitted_at: datetime | None = None
+    #: When it last joined the queue.
+    queued_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     #: Waits out a delay until then.
@@ -148,12 +163,26 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Seat:
+    """Where one worker runs."""
+
+    node_id: str
+    #: Numbers of its GPUs on that node, where they are known.
+    gpus: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Attempt:
     """One try of a job."""
 
     number: int
     id: int | None = None
+    #: The first worker's.
     node_id: str | None = None
+    workers: int = 1
+    placement: tuple[Seat, ...] = ()
+    #: A node of it is one that its owner may take back.
+    spot: bool = False
     cause: str | None = None
     message: str | None = None
     exit_code: int | None = None
@@ -163,6 +192,8 @@ class Attempt:
     created_at: datetime | None = None
     claimed_at: datetime | None = None
     last_seen_at: datetime | None = None
+    #: When it saved its newest checkpoint.
+    saved_at: datetime | None = None
     ended_at: datetime | None = None
 
 
@@ -196,6 +227,16 @@ class Event:
     message: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
     at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class CancelledMany:
+    """Jobs that were cancelled together."""
+
+    count: int
+    ids: tuple[int, ...] = ()
+    #: There may be more of them; ask again.
+    more: bool = False
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,8 @@ def _value(hint: Any, value: Any) -> Any:
         return _read(hint, value)  # type: ignore[arg-type]
     if get_origin(hint) is tuple:
         return tuple(_value(get_args(hint)[0], item) for item in value)
+    if get_origin(hint) is Mapping:
+        return {key: _value(get_args(hint)[1], item) for key, item in value.items()}
     return value
 
 

@@ -72,6 +72,7 @@ async def change_agent(agent_id: Id, body: AgentPatch, caller: Caller) -> Respon
 async def delete_agent(agent_id: Id, caller: Caller) -> None:
     """Archive an agent and cancel its jobs; its history stays."""
     launchers = await context().transact(service.delete, agent_id, by=caller, now=datetime.now(UTC))
+    context().hint_scheduler()
     for launcher in launchers:
         context().wake_launcher(launcher)
 

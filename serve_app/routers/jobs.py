@@ -18,6 +18,8 @@ from serve_app.routers.ids import Id
 from serve_app.schemas.jobs import (
     AttemptList,
     AttemptOut,
+    CancelIn,
+    CancelledOut,
     CheckpointList,
     CheckpointOut,
     EventList,
@@ -25,6 +27,7 @@ from serve_app.schemas.jobs import (
     JobIn,
     JobOut,
     JobPage,
+    JobPatch,
 )
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -76,11 +79,38 @@ async def get_job(job_id: Id, caller: Caller) -> Response:
     return json_response(JobOut.of(job, datetime.now(UTC)))
 
 
+@router.patch("/{job_id}", response_model=JobOut)
+async def edit_job(job_id: Id, body: JobPatch, caller: Caller) -> Response:
+    """Change a job that waits; it keeps its place by time of submission."""
+    now = datetime.now(UTC)
+    job = await context().transact(service.edit, job_id, body.change(), by=caller, now=now)
+    context().hint_scheduler()
+    return json_response(JobOut.of(job, now))
+
+
+@router.post(":cancel", response_model=CancelledOut)
+async def cancel_jobs(body: CancelIn, caller: Caller) -> Response:
+    """Cancel many jobs at once, in the order of their ids; those that have ended are left out."""
+    cancelled = await context().transact(
+        service.cancel_many,
+        body.wanted(),
+        by=caller,
+        now=datetime.now(UTC),
+        limit=body.limit,
+        reason=body.reason,
+    )
+    context().hint_scheduler()
+    for launcher in cancelled.launchers:
+        context().wake_launcher(launcher)
+    return json_response(CancelledOut.of(cancelled.ids, body.limit))
+
+
 @router.post("/{job_id}/cancel", response_model=JobOut)
 async def cancel_job(job_id: Id, caller: Caller) -> Response:
     """Cancel a job; one that has ended stays as it is."""
     now = datetime.now(UTC)
     cancelled = await context().transact(service.cancel, job_id, by=caller, now=now)
+    context().hint_scheduler()
     context().wake_launcher(cancelled.launcher)
     return json_response(JobOut.of(cancelled.job, now))
 

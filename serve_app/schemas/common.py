@@ -53,6 +53,9 @@ Number = Annotated[float, Field(strict=True)]
 #: A whole number, never text or a boolean in disguise.
 WholeNumber = Annotated[int, Field(strict=True)]
 
+#: True or false, never text or a number in disguise.
+Flag = Annotated[bool, Field(strict=True)]
+
 
 class Problem(BaseModel):
     """An error (RFC 9457). ``code`` is stable; ``detail`` is for people."""

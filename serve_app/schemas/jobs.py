@@ -4,24 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import AwareDatetime, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from gaelp_ray.domain.attempts import Attempt
 from gaelp_ray.domain.checkpoints import CheckpointRecord
+from gaelp_ray.domain.errors import InvalidInput
 from gaelp_ray.domain.events import JobEventRecord
 from gaelp_ray.domain.jobs import (
+    PRIORITY_DEFAULT,
+    PRIORITY_MAX,
+    PRIORITY_MIN,
     EndCause,
     Job,
+    JobEdit,
     JobEvent,
     JobState,
     JobStatus,
     NewJob,
     eta_seconds,
 )
-from serve_app.schemas.common import In, Items, Json, Number, Out, WholeNumber
+from gaelp_ray.domain.requests import MAX_WORKERS, Spot
+from gaelp_ray.domain.scheduling import WaitCode
+from gaelp_ray.store.jobs import JobFilter
+from serve_app.schemas.common import Flag, In, Items, Json, Number, Out, WholeNumber
 
 _SEED_JOB: JsonDict = {
     "agent_id": 1,
@@ -31,6 +39,12 @@ _SEED_JOB: JsonDict = {
     "training_config": {},
 }
 _MAX_ID = 2**63 - 1
+MAX_SECONDS = 10**9
+
+AgentId = Annotated[WholeNumber, Field(ge=1, le=_MAX_ID)]
+Priority = Annotated[WholeNumber, Field(ge=PRIORITY_MIN, le=PRIORITY_MAX, description="10 is the highest.")]
+Seconds = Annotated[Number, Field(gt=0, le=MAX_SECONDS)]
+Retries = Annotated[WholeNumber, Field(ge=0, le=1000)]
 
 
 class JobIn(In):
@@ -38,17 +52,33 @@ class JobIn(In):
 
     model_config = ConfigDict(json_schema_extra={"examples": [_SEED_JOB]})
 
-    agent_id: WholeNumber = Field(ge=1, le=_MAX_ID)
+    agent_id: AgentId
     name: str = "job"
-    priority: WholeNumber = Field(default=5, ge=1, le=10, description="10 is the highest.")
+    priority: Priority = PRIORITY_DEFAULT
     hyperparameters: Json = Field(default_factory=dict)
     training_config: Json = Field(default_factory=dict, description="Overlays the version's `config`.")
     entrypoint: str | None = Field(default=None, description="As the agent's version says, when absent.")
     resource_requirements: dict[str, str | int | float] | None = None
     environment_vars: dict[str, str] = Field(default_factory=dict)
     seed: WholeNumber = Field(default=0, ge=0, le=2**63 - 1)
-    timeout_seconds: Number | None = Field(default=None, gt=0, le=10**9)
-    max_retries: WholeNumber | None = Field(default=None, ge=0, le=1000)
+    timeout_seconds: Seconds | None = None
+    max_retries: Retries | None = None
+    workers: WholeNumber = Field(
+        default=1, ge=1, le=MAX_WORKERS, description="Placed all or not at all, each with the resources."
+    )
+    label_selector: dict[str, str] = Field(
+        default_factory=dict,
+        description="Ray node label -> `value`, `!value`, `in(a, b)` or `!in(a, b)`.",
+        examples=[{"ray.io/accelerator-type": "in(A100, H100)"}],
+    )
+    spot: Spot | None = Field(
+        default=None, description="Absent: `prefer` for a preemptible job, else `avoid`."
+    )
+    preemptible: Flag = Field(default=False, description="It may be asked to save and make room for others.")
+    deadline: AwareDatetime | None = Field(default=None, description="When it must be done, or fails.")
+    expected_duration_seconds: Seconds | None = Field(
+        default=None, description="Your own guess; without it the agent's past runs tell."
+    )
 
     def new(self) -> NewJob:
         return NewJob(
@@ -63,7 +93,74 @@ class JobIn(In):
             seed=self.seed,
             timeout_s=self.timeout_seconds,
             max_retries=self.max_retries,
+            workers=self.workers,
+            label_selector=self.label_selector,
+            spot=self.spot,
+            preemptible=self.preemptible,
+            deadline=self.deadline,
+            expected_duration_s=self.expected_duration_seconds,
         )
+
+
+class JobPatch(In):
+    """What may change on a job that waits; a field that is left out stays as it is."""
+
+    priority: Priority | None = None
+    preemptible: Flag | None = None
+    deadline: AwareDatetime | None = Field(default=None, description="`null` takes it away.")
+    timeout_seconds: Seconds | None = None
+    max_retries: Retries | None = None
+    expected_duration_seconds: Seconds | None = None
+
+    def change(self) -> JobEdit:
+        return JobEdit(
+            priority=self.priority,
+            preemptible=self.preemptible,
+            deadline=self.deadline,
+            no_deadline="deadline" in self.model_fields_set and self.deadline is None,
+            timeout_s=self.timeout_seconds,
+            max_retries=self.max_retries,
+            expected_duration_s=self.expected_duration_seconds,
+        )
+
+
+class CancelIn(In):
+    """Which jobs to cancel: those that meet all that is said, and at least one thing must be."""
+
+    ids: list[Annotated[WholeNumber, Field(ge=1, le=_MAX_ID)]] | None = Field(default=None, max_length=1000)
+    agent_id: AgentId | None = None
+    status: JobStatus | None = None
+    phase: JobState | None = None
+    priority: Priority | None = None
+    owner: str | None = Field(default=None, description="For admins; others cancel their own.")
+    reason: str = Field(default="", max_length=1000)
+    limit: WholeNumber = Field(default=1000, ge=1, le=1000)
+
+    def wanted(self) -> JobFilter:
+        """The filter; raises ``InvalidInput`` for one that would take everything."""
+        wanted = JobFilter(
+            owner=self.owner,
+            agent_id=self.agent_id,
+            status=self.status,
+            phase=self.phase,
+            priority=self.priority,
+            ids=None if self.ids is None else tuple(self.ids),
+        )
+        if wanted == JobFilter():
+            raise InvalidInput(
+                "Say which jobs: by `ids`, `agent_id`, `status`, `phase`, `priority` or `owner`."
+            )
+        return wanted
+
+
+class CancelledOut(Out):
+    count: int
+    ids: list[int]
+    more: bool = Field(description="As many as `limit` were cancelled; ask again for the rest.")
+
+    @staticmethod
+    def of(ids: tuple[int, ...], limit: int) -> CancelledOut:
+        return CancelledOut.model_construct(count=len(ids), ids=list(ids), more=len(ids) == limit)
 
 
 class ProgressOut(Out):
@@ -88,7 +185,13 @@ class JobOut(Out):
     status: JobStatus
     phase: JobState = Field(description="The finer state.")
     priority: int
-    resource_requirements: dict[str, str]
+    resource_requirements: dict[str, str] = Field(description="Of each worker.")
+    workers: int
+    label_selector: dict[str, str]
+    spot: Spot
+    preemptible: bool
+    deadline: datetime | None
+    expected_duration_seconds: float | None = Field(description="Predicted, or your own guess.")
     entrypoint: str
     hyperparameters: Mapping[str, Any]
     training_config: Mapping[str, Any]
@@ -98,6 +201,7 @@ class JobOut(Out):
     max_retries: int
     failures: int = Field(description="Attempts used up by the job's own failures.")
     losses: int = Field(description="Attempts lost to the infrastructure; free.")
+    preemptions: int = Field(description="How often it made room for others; free.")
     attempt: int = Field(description="Number of the newest attempt; 0 before the first.")
     progress: ProgressOut
     waiting: WaitingOut | None = Field(description="Why it waits, while it does.")
@@ -106,6 +210,7 @@ class JobOut(Out):
     result: Mapping[str, Any] | None
     notices: list[str]
     submitted_at: datetime
+    queued_at: datetime = Field(description="When it last joined the queue.")
     started_at: datetime | None
     finished_at: datetime | None
     not_before: datetime | None = Field(description="Earliest next attempt, while it backs off.")
@@ -122,6 +227,12 @@ class JobOut(Out):
             phase=job.state,
             priority=job.priority,
             resource_requirements=job.resources.to_quantities(),
+            workers=job.workers,
+            label_selector=dict(job.selector),
+            spot=job.spot,
+            preemptible=job.preemptible,
+            deadline=job.deadline,
+            expected_duration_seconds=job.expected_s,
             entrypoint=job.entrypoint,
             hyperparameters=job.hyperparameters,
             training_config=job.training_config,
@@ -131,14 +242,16 @@ class JobOut(Out):
             max_retries=job.max_retries,
             failures=job.failures,
             losses=job.losses,
+            preemptions=job.preemptions,
             attempt=job.attempt_number,
             progress=_progress(job, now),
-            waiting=_waiting(job),
+            waiting=waiting(job),
             cause=job.cause,
             message=job.message,
             result=job.result,
             notices=list(job.notices),
             submitted_at=job.submitted_at,
+            queued_at=job.queued_at,
             started_at=job.started_at,
             finished_at=job.finished_at,
             not_before=job.not_before,
@@ -149,10 +262,18 @@ class JobPage(Items):
     items: list[JobOut]
 
 
+class SeatOut(Out):
+    node_id: str
+    gpus: list[int] = Field(description="Numbers of its GPUs on that node, where they are known.")
+
+
 class AttemptOut(Out):
     id: int
     number: int
-    node_id: str | None
+    node_id: str | None = Field(description="The first worker's.")
+    workers: int
+    placement: list[SeatOut] = Field(description="Where each worker runs, first one first.")
+    spot: bool = Field(description="A node of it is one that its owner may take back.")
     cause: EndCause | None
     message: str | None
     exit_code: int | None
@@ -161,6 +282,7 @@ class AttemptOut(Out):
     created_at: datetime
     claimed_at: datetime | None
     last_seen_at: datetime | None
+    saved_at: datetime | None = Field(description="When it saved its newest checkpoint.")
     ended_at: datetime | None
 
     @staticmethod
@@ -222,15 +344,17 @@ def _progress(job: Job, now: datetime) -> ProgressOut:
     )
 
 
-def _waiting(job: Job) -> WaitingOut | None:
+def waiting(job: Job) -> WaitingOut | None:
+    """Why a job waits, as it was last written; None when it does not."""
     if job.status is not JobStatus.QUEUED:
         return None
     if job.state is JobState.BACKOFF:
         when = f" until {job.not_before:%H:%M:%S} UTC" if job.not_before else ""
-        return WaitingOut.model_construct(code="BackingOff", message=f"Waits{when} before its next attempt.")
+        message = f"Waits{when} before its next attempt."
+        return WaitingOut.model_construct(code=WaitCode.BACKING_OFF, message=message)
     if job.state is not JobState.QUEUED:
         return WaitingOut.model_construct(code="Starting", message="Its process is being started.")
     return WaitingOut.model_construct(
-        code=job.wait_code or "PendingEvaluation",
+        code=job.wait_code or WaitCode.PENDING_EVALUATION,
         message=job.wait_message or "The scheduler has not looked at it yet.",
     )

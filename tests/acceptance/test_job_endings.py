@@ -192,7 +192,9 @@ def test_a_paused_agents_jobs_wait_and_go_on_when_it_is_resumed(service: Service
     agent = service.agent(api)
     api.patch(f"/agents/{agent['id']}", json={"status": "paused"})
     job = service.submit(api, agent)
-    eventually(lambda: service.job(api, job)["waiting"]["code"] == "OnHold", what="the job is on hold")
+    eventually(
+        lambda: service.job(api, job)["waiting"]["code"] == "Deactivated", what="it waits for its agent"
+    )
     api.patch(f"/agents/{agent['id']}", json={"status": "active"})
     assert service.wait(api, job)["status"] == "completed"
 

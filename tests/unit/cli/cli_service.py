@@ -55,6 +55,26 @@ FAILED = JOB | {
     "waiting": None,
     "message": "ValueError: no such epoch",
 }
+WHY: dict[str, Any] = {
+    "job_id": 1,
+    "phase": "queued",
+    "code": "WaitingForCapacity",
+    "message": "Waits for 2 CPU.",
+    "unblock": ["Job 4 ends at about noon."],
+    "position": 3,
+    "ahead_in_lane": 0,
+    "queued": 17,
+    "priority": 5,
+    "effective_priority": 6,
+    "share": 0.25,
+    "eta": {
+        "starts_at": "2026-01-02T03:00:00Z",
+        "earliest": "2026-01-02T02:00:00Z",
+        "latest": "2026-01-02T05:00:00Z",
+    },
+    "placement": None,
+    "victims": [],
+}
 
 
 @dataclass

@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
-from client_network import Connect
+from client_network import JOB, Connect, Recorder
 
 from gaelp_ray.domain.errors import Unavailable
 from gaelp_ray.domain.jobs import JobStatus
 
 AGENT = {"id": 7, "name": "bidder", "type": "simulation", "status": "active"}
-JOB: dict[str, Any] = {"id": 1, "agent_id": 7, "name": "j", "status": "queued", "phase": "queued"}
-
-
-class Recorder:
-    """Answers everything with the same JSON and keeps the requests."""
-
-    def __init__(self, answer: Any, status: int = 200) -> None:
-        self.answer, self.status = answer, status
-        self.requests: list[httpx.Request] = []
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.requests.append(request)
-        return httpx.Response(self.status, json=self.answer)
-
-    @property
-    def last(self) -> tuple[str, str, Any]:
-        request = self.requests[-1]
-        return request.method, request.url.raw_path.decode(), json.loads(request.content or b"null")
 
 
 def test_an_agent_is_created_from_what_was_given(connect: Connect) -> None:
@@ -115,21 +96,15 @@ def test_iterating_fetches_no_page_that_is_not_looked_at(connect: Connect) -> No
     assert service.requests[0].url.params["status"] == "queued"
 
 
-def test_a_job_is_submitted_with_the_defaults_of_the_service_left_out(connect: Connect) -> None:
+def test_a_job_is_submitted_with_what_was_said_of_it_and_no_more(connect: Connect) -> None:
     service = Recorder(JOB, 201)
 
-    connect(service).jobs.submit(7, hyperparameters={"epochs": 3}, idempotency_key="k")
+    connect(service).jobs.submit(7, hyperparameters={"epochs": 3}, timeout_seconds=None, idempotency_key="k")
 
     assert service.last == (
         "POST",
         "/api/v1/jobs",
-        {
-            "agent_id": 7,
-            "priority": 5,
-            "hyperparameters": {"epochs": 3},
-            "training_config": {},
-            "seed": 0,
-        },
+        {"agent_id": 7, "hyperparameters": {"epochs": 3}},
     )
     assert service.requests[0].headers["Idempotency-Key"] == "k"
 

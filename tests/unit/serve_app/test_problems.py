@@ -17,6 +17,7 @@ from serve_app import errors
 STATUSES: dict[type[domain.GaelpError], tuple[int, str, str]] = {
     domain.InvalidInput: (422, "invalid_input", "Invalid input"),
     domain.Unsatisfiable: (422, "unsatisfiable", "Invalid input"),
+    domain.ExceedsQuota: (422, "exceeds_quota", "Invalid input"),
     domain.Unauthenticated: (401, "unauthenticated", "Unauthenticated"),
     domain.Forbidden: (403, "forbidden", "Forbidden"),
     domain.NotFound: (404, "not_found", "Not found"),
@@ -98,6 +99,15 @@ HEADERS = {
 def test_an_error_says_in_a_header_what_to_do(app: FastAPI, kind: type[domain.GaelpError]) -> None:
     name, value = HEADERS[kind]
     assert answer_to(app, kind()).headers[name] == value
+
+
+def test_an_error_that_knows_when_to_try_again_says_so_in_the_header_and_the_body(app: FastAPI) -> None:
+    full = domain.QueueFull(limit=3, waiting=3, scope="user ann", retry_after_s=7.2)
+    answer = answer_to(app, full)
+    assert answer.status_code == 429
+    assert answer.headers["retry-after"] == "8"
+    told = answer.json()
+    assert (told["limit"], told["waiting"], told["scope"]) == (3, 3, "user ann")
 
 
 def test_an_error_without_words_says_what_its_kind_says() -> None:

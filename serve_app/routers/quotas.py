@@ -1,0 +1,113 @@
+"""/api/v1/quotas"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Response
+from pydantic import AwareDatetime
+
+from gaelp_ray.domain.errors import InvalidInput
+from gaelp_ray.domain.quotas import QuotaKind
+from gaelp_ray.services import quotas as service
+from gaelp_ray.store.quotas import StoredQuota
+from serve_app.auth import Caller
+from serve_app.context import context
+from serve_app.paging import Limit
+from serve_app.respond import json_response
+from serve_app.schemas.quotas import Members, QuotaIn, QuotaOut, QuotaPage, UsageHistoryOut, UsageOut
+
+router = APIRouter(prefix="/quotas", tags=["quotas"])
+
+Name = Annotated[
+    str, Path(max_length=128, description="The user or team; `*` is every user without his own.")
+]
+
+#: What a history shows that is asked for no span.
+_SPAN = timedelta(hours=24)
+
+
+@router.get("", response_model=QuotaPage)
+async def list_quotas(
+    caller: Caller,
+    kind: QuotaKind | None = None,
+    limit: Limit = 100,
+    cursor: Annotated[
+        str | None, Query(max_length=140, description="`next_cursor` of the page before.")
+    ] = None,
+) -> Response:
+    """Quotas that were set, by kind and name; you see your own, your team's and the default, an admin all."""
+    found = await context().read(service.page, by=caller, kind=kind, after=_after(cursor), limit=limit)
+    following = _cursor(found[-1]) if len(found) == limit else None
+    items = [QuotaOut.of(each) for each in found]
+    return json_response(QuotaPage.model_construct(items=items, next_cursor=following))
+
+
+@router.get("/{members}/{name}", response_model=QuotaOut)
+async def get_quota(members: Members, name: Name, caller: Caller) -> Response:
+    """The quota in force: a user without one of his own goes by the default."""
+    return json_response(QuotaOut.of(await context().read(service.get, members.kind, name, by=caller)))
+
+
+@router.put("/{members}/{name}", response_model=QuotaOut)
+async def set_quota(members: Members, name: Name, body: QuotaIn, caller: Caller) -> Response:
+    """Set a quota as a whole. It binds from the next plan on, and what runs goes on. Admins only."""
+    quota = body.quota(members.kind, name)
+    stored = await context().transact(service.put, quota, by=caller, now=datetime.now(UTC))
+    context().hint_scheduler()
+    return json_response(QuotaOut.of(stored))
+
+
+@router.delete("/{members}/{name}", status_code=204)
+async def delete_quota(members: Members, name: Name, caller: Caller) -> None:
+    """Take a quota away; the default one applies then, or no limit. Admins only."""
+    await context().transact(service.delete, members.kind, name, by=caller)
+    context().hint_scheduler()
+
+
+@router.get("/{members}/{name}/usage", response_model=UsageOut)
+async def get_usage(members: Members, name: Name, caller: Caller) -> Response:
+    """What is held now, by the claims of live attempts, and how many jobs wait."""
+    usage = await context().read(service.usage, members.kind, name, by=caller)
+    return json_response(UsageOut.of(members.kind, name, usage))
+
+
+@router.get("/{members}/{name}/usage/history", response_model=UsageHistoryOut)
+async def get_usage_history(
+    members: Members,
+    name: Name,
+    caller: Caller,
+    resource: str = "gpu",
+    since: Annotated[AwareDatetime | None, Query(description="A day before `until`.")] = None,
+    until: Annotated[AwareDatetime | None, Query(description="Now.")] = None,
+    buckets: Annotated[int, Query(ge=1, le=service.MAX_BUCKETS)] = 24,
+) -> Response:
+    """What was held on average in each of so many equal spans."""
+    now = datetime.now(UTC)
+    end = until or now
+    points = await context().read(
+        service.usage_over_time,
+        members.kind,
+        name,
+        resource=resource,
+        since=since or end - _SPAN,
+        until=end,
+        buckets=buckets,
+        by=caller,
+        now=now,
+    )
+    return json_response(UsageHistoryOut.of(resource, points))
+
+
+def _cursor(last: StoredQuota) -> str:
+    return f"{last.quota.kind}:{last.quota.name}"
+
+
+def _after(cursor: str | None) -> tuple[QuotaKind, str] | None:
+    if not cursor:
+        return None
+    kind, _, name = cursor.partition(":")
+    if kind not in list(QuotaKind):
+        raise InvalidInput("`cursor` must be the `next_cursor` of the page before.")
+    return QuotaKind(kind), name
