@@ -183,10 +183,21 @@ class Service:
         return [victim.pid for victim in chosen]
 
 
+@contextlib.contextmanager
+def home() -> Iterator[Path]:
+    """A data folder for a service.
+
+    Not pytest's own: every session that starts closes the folder above those to others, and with it the way
+    of a running PostgreSQL, which is not root, to its data.
+    """
+    with tempfile.TemporaryDirectory(prefix="gaelp-test-") as folder:
+        yield Path(folder)
+
+
 @pytest.fixture(scope="session")
 def service() -> Iterator[Service]:
-    with tempfile.TemporaryDirectory(prefix="gaelp-test-") as home:
-        running = Service(Path(home))
+    with home() as folder:
+        running = Service(folder)
         try:
             running.up()
             yield running

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.service import Service, free_ports
+from tests.service import Service, free_ports, home
 
 RAY = str(Path(sys.executable).with_name("ray"))
 
@@ -42,8 +42,13 @@ def cluster() -> Iterator[str]:
         head.wait(30)
 
 
-def test_up_joins_and_down_leaves_the_cluster_running(cluster: str, tmp_path: Path) -> None:
-    service = Service(tmp_path)
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with home() as folder:
+        yield Service(folder)
+
+
+def test_up_joins_and_down_leaves_the_cluster_running(cluster: str, service: Service) -> None:
     wait = [sys.executable, "-c", f"import ray; ray.init(address={cluster!r}, log_to_driver=False)"]
     while subprocess.run(wait, check=False, capture_output=True, timeout=60).returncode != 0:
         pass

@@ -13,16 +13,17 @@ import pytest
 
 from gaelp_ray.cli.machine import head_processes
 from gaelp_ray.config import Settings
-from tests.service import Service
+from tests.service import Service, home
 
 
 @pytest.fixture
-def fresh(tmp_path: Path) -> Iterator[Service]:
-    own = Service(tmp_path)
-    try:
-        yield own
-    finally:
-        own.down()
+def fresh() -> Iterator[Service]:
+    with home() as folder:
+        own = Service(folder)
+        try:
+            yield own
+        finally:
+            own.down()
 
 
 def kill_everything(service: Service) -> None:
