@@ -213,7 +213,7 @@ def deploy(settings: Settings, address: str) -> None:
     with log.open("wb") as errors:
         driver = subprocess.Popen(
             [sys.executable, "-m", "gaelp_ray.cli.driver", address],
-            env=os.environ | {_DRIVER_MARK: str(settings.data_dir)},
+            env=os.environ | authentication(settings) | {_DRIVER_MARK: str(settings.data_dir)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -295,6 +295,20 @@ def connect(address: str) -> None:
     from gaelp_ray.actors import handles  # noqa: PLC0415
 
     ray.init(address=address, namespace=handles.NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
+
+
+def authentication(settings: Settings) -> dict[str, str]:
+    """The variable that makes Ray speak to this data folder's head in the mode in which the head listens.
+
+    `ray start` turns token authentication on by itself where it finds a token, as any `ray.init()` of the
+    same user may have left one; a driver does not.
+    """
+    for process in head_processes(settings):
+        with contextlib.suppress(psutil.Error):
+            mode = process.environ().get("RAY_AUTH_MODE")
+            if mode is not None:
+                return {"RAY_AUTH_MODE": mode}
+    return {}
 
 
 def stop_processes(settings: Settings, mark: str) -> None:

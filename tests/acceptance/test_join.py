@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ def cluster() -> Iterator[str]:
             f"--ray-client-server-port={client}", f"--dashboard-agent-listen-port={agent}",
             "--min-worker-port=0", "--max-worker-port=0", "--num-cpus=2", "--disable-usage-stats",
         ],
+        env=os.environ | {"RAY_AUTH_MODE": "disabled"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
