@@ -9,7 +9,6 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import ray
@@ -129,7 +128,7 @@ class Launcher:
         settings = self._settings
         secrets = read_secrets(settings, order.secrets)
         me = ray.get_runtime_context().current_actor
-        task = _remote_run().options(**task_options(order))
+        task = ray.remote(run).options(**task_options(order))
         return task.remote(order, me, self._hub, settings.storage_uri, settings.log_limit_bytes, secrets)
 
     async def _watch(self, attempt_id: int, ref: Any) -> None:
@@ -274,12 +273,6 @@ class Launcher:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-@cache
-def _remote_run() -> Any:
-    """One for all attempts: each new remote function is exported anew, its tasks another kind to Ray."""
-    return ray.remote(run)
 
 
 def task_options(order: LaunchOrder) -> dict[str, Any]:
