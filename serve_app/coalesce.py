@@ -22,21 +22,19 @@ class Coalescer(Generic[K, V]):
 
     def __init__(self, load: Callable[[Sequence[K]], Mapping[K, V]]) -> None:
         self._load = load
-        self._waiting: dict[K, asyncio.Future[V | None]] = {}
+        self._waiting: dict[K, list[asyncio.Future[V | None]]] = {}
         self._running = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="coalesce")
 
     async def get(self, key: K) -> V | None:
         """The value; None when there is none."""
-        answer = self._waiting.get(key)
-        if answer is None:
-            answer = asyncio.get_running_loop().create_future()
-            self._waiting[key] = answer
-            if not self._running:
-                self._running = True
-                asyncio.create_task(self._drain())  # noqa: RUF006 - it keeps itself alive through `_thread`
-        # One caller that goes away must not cancel the answer of the others.
-        return await asyncio.shield(answer)
+        # A future for each caller: one that goes away must not cancel the answer of the others.
+        answer: asyncio.Future[V | None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(key, []).append(answer)
+        if not self._running:
+            self._running = True
+            asyncio.create_task(self._drain())  # noqa: RUF006 - it keeps itself alive through `_thread`
+        return await answer
 
     async def _drain(self) -> None:
         loop = asyncio.get_running_loop()
@@ -47,11 +45,23 @@ class Coalescer(Generic[K, V]):
                 try:
                     found = await loop.run_in_executor(self._thread, self._load, keys)
                 except Exception as error:
-                    for answer in batch.values():
-                        answer.set_exception(error)
-                        answer.exception()  # a caller that left does not make it "never retrieved"
+                    for answers in batch.values():
+                        _fail(answers, error)
                 else:
-                    for key, answer in batch.items():
-                        answer.set_result(found.get(key))
+                    for key, answers in batch.items():
+                        _fulfil(answers, found.get(key))
         finally:
             self._running = False
+
+
+def _fulfil(answers: list[asyncio.Future[V | None]], value: V | None) -> None:
+    for answer in answers:
+        if not answer.done():
+            answer.set_result(value)
+
+
+def _fail(answers: list[asyncio.Future[V | None]], error: Exception) -> None:
+    for answer in answers:
+        if not answer.done():
+            answer.set_exception(error)
+            answer.exception()  # a caller that leaves now does not make it "never retrieved"

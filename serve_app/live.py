@@ -66,19 +66,30 @@ class LiveFeed:
         self._hubs = hubs
         self._subscribers: dict[int, set[Subscriber]] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._starting = asyncio.Lock()
 
     @contextlib.asynccontextmanager
     async def subscribe(self, agent_id: int) -> Any:
-        """Watch an agent inside the block; messages begin before the block does."""
+        """Watch an agent inside the block: what is read there, together with the messages, misses no event.
+
+        Raises ``Unavailable`` when the feed was not followed yet and the database does not say where it ends.
+        """
         subscriber = Subscriber()
         self._subscribers.setdefault(agent_id, set()).add(subscriber)
-        if not self._tasks:
-            self._tasks = [asyncio.create_task(self._follow_hub(hub)) for hub in self._hubs]
-            self._tasks.append(asyncio.create_task(self._follow_events()))
         try:
+            await self._start()
             yield subscriber
         finally:
             self._drop(agent_id, subscriber)
+
+    async def _start(self) -> None:
+        """Begin to follow, unless others watch already."""
+        async with self._starting:
+            if not self._tasks:
+                # Before the block and not in the task, which may run when the first event has passed.
+                end = await asyncio.to_thread(self._store.read, event_store.feed_end)
+                self._tasks = [asyncio.create_task(self._follow_hub(hub)) for hub in self._hubs]
+                self._tasks.append(asyncio.create_task(self._follow_events(end)))
 
     def publish(self, agent_id: int, message: Message) -> None:
         for subscriber in self._subscribers.get(agent_id, ()):
@@ -108,8 +119,7 @@ class LiveFeed:
                 if point.agent_id in self._subscribers:
                     self.publish(point.agent_id, metrics_message(point))
 
-    async def _follow_events(self) -> None:
-        cursor: Cursor | None = None
+    async def _follow_events(self, cursor: Cursor) -> None:
         while True:
             try:
                 cursor = await self._pass_on_events(cursor)
@@ -117,9 +127,7 @@ class LiveFeed:
                 log.warning("the database is away", extra={"reason": error.message})
             await asyncio.sleep(EVENTS_S)
 
-    async def _pass_on_events(self, cursor: Cursor | None) -> Cursor:
-        if cursor is None:
-            return await asyncio.to_thread(self._store.read, event_store.feed_end)
+    async def _pass_on_events(self, cursor: Cursor) -> Cursor:
         events, reached = await asyncio.to_thread(self._store.read, event_store.feed, cursor, limit=1000)
         for event in events:
             if event.agent_id in self._subscribers:

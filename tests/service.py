@@ -32,6 +32,8 @@ QUICK = {
     "GAELP_PREEMPT_AFTER": "PT1S",
     "GAELP_NUM_CPUS": "8",
     "GAELP_NUM_GPUS": "1",
+    # Whether the home of who runs the tests holds a token of Ray's must make no difference.
+    "RAY_AUTH_MODE": "disabled",
 }
 
 
@@ -184,10 +186,21 @@ class Service:
         return [victim.pid for victim in chosen]
 
 
+@contextlib.contextmanager
+def home() -> Iterator[Path]:
+    """A data folder for a service.
+
+    Not pytest's own: every session that starts closes the folder above those to others, and with it the way
+    of a running PostgreSQL, which is not root, to its data.
+    """
+    with tempfile.TemporaryDirectory(prefix="gaelp-test-") as folder:
+        yield Path(folder)
+
+
 @pytest.fixture(scope="session")
 def service() -> Iterator[Service]:
-    with tempfile.TemporaryDirectory(prefix="gaelp-test-") as home:
-        running = Service(Path(home))
+    with home() as folder:
+        running = Service(folder)
         try:
             running.up()
             yield running

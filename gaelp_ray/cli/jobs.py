@@ -48,11 +48,8 @@ def list_jobs(
     if as_json:
         return print_json(jobs)
     return print_table(
-        ("id", "name", "agent", "status", "phase", "priority", "step", "submitted", "why"),
-        [
-            (j.id, j.name, j.agent_id, j.status, j.phase, j.priority, steps(j), j.submitted_at, why(j))
-            for j in jobs
-        ],
+        ("id", "name", "agent", "phase", "priority", "step", "submitted", "why"),
+        [(j.id, j.name, j.agent_id, j.phase, j.priority, steps(j), j.submitted_at, why(j)) for j in jobs],
         empty="No jobs; queue one with `gaelp jobs submit AGENT_ID`.",
     )
 

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from gaelp_ray.config import Settings
 from gaelp_ray.domain.errors import SetupError
+from gaelp_ray.domain.resources import parse_quantity
 
 console = Console()
 
@@ -52,7 +53,8 @@ def status() -> None:
     cluster, scheduler = found["cluster"], found["scheduler"]
     table.add_row("nodes", str(cluster["nodes"]))
     for name in ("cpu", "memory", "gpu"):
-        table.add_row(name, f"{cluster['claimed'][name]} of {cluster['total'][name]} claimed")
+        claimed, total = (_readable(name, cluster[part][name]) for part in ("claimed", "total"))
+        table.add_row(name, f"{claimed} of {total} claimed")
     for name, count in found["jobs"].items():
         table.add_row(f"jobs {name}", str(count))
     table.add_row("agents", str(found["agents"]["total"]))
@@ -60,6 +62,13 @@ def status() -> None:
     console.print(table)
     for name, url in urls(settings).items():
         console.print(f"{name:<15} {url}", soft_wrap=True)
+
+
+def _readable(name: str, quantity: str) -> str:
+    """Bytes in GiB: a node's memory is rarely a whole number of anything."""
+    if name != "memory":
+        return quantity
+    return f"{parse_quantity(quantity, field=name) / 1024**3:.1f} GiB"
 
 
 def _ask_status(settings: Settings) -> dict[str, Any]:

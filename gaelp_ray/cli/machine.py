@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -28,9 +29,13 @@ from gaelp_ray.store import migrate as migrations
 
 #: Environment variable that marks the processes of the head that belongs to a data folder.
 _MARK = "GAELP_HEAD_OF"
+#: The same for the driver that deployed the service.
+_DRIVER_MARK = "GAELP_DRIVER_OF"
 #: File with the address of a cluster that `gaelp up --address` joined and did not start.
 _JOINED = "joined-ray-address"
-_APPLICATION = "gaelp"
+APPLICATION = "gaelp"
+#: What the driver says when it is done.
+DEPLOYED = "deployed"
 READY_S = 120.0
 
 Say = Callable[[str], None]
@@ -63,9 +68,10 @@ def start(settings: Settings, *, address: str | None, say: Say) -> None:
 
 
 def stop(settings: Settings) -> None:
-    """Stop the local Ray head and the embedded database, in this order, by pid."""
+    """Stop the driver, the local Ray head and the embedded database, in this order, by pid."""
     leave_cluster(settings)
-    stop_ray(settings)
+    stop_processes(settings, _DRIVER_MARK)
+    stop_processes(settings, _MARK)
     if settings.database_url is None:
         database.stop(settings.data_dir)
 
@@ -201,28 +207,26 @@ def ray_environment(settings: Settings) -> dict[str, str]:
 
 
 def deploy(settings: Settings, address: str) -> None:
-    """Create the actors and deploy the API on the Ray cluster at ``address``."""
-    import ray  # noqa: PLC0415 - slow to import
-    from ray import serve  # noqa: PLC0415
-    from ray.serve.config import HTTPOptions  # noqa: PLC0415
-
-    from gaelp_ray.actors import handles  # noqa: PLC0415
-    from gaelp_ray.actors.cluster import cluster_id  # noqa: PLC0415
-    from serve_app.main import build  # noqa: PLC0415
-
-    os.environ |= {k: v for k, v in ray_environment(settings).items() if k.startswith("RAY_SERVE_")}
-    connect(address)
-    try:
-        retire_others(settings, cluster_id())
-        handles.ensure(settings)
-        logging.getLogger("ray.serve").setLevel(logging.ERROR)
-        options = HTTPOptions(host=settings.host, port=settings.port)
-        serve.start(http_options=options, logging_config={"log_level": "ERROR"})
-        serve.run(
-            build(settings), name=_APPLICATION, route_prefix="/", logging_config={"log_level": "WARNING"}
+    """Start the driver and return when it has created the actors and deployed the API."""
+    stop_processes(settings, _DRIVER_MARK)
+    log = settings.data_dir / "driver.log"
+    with log.open("wb") as errors:
+        driver = subprocess.Popen(
+            [sys.executable, "-m", "gaelp_ray.cli.driver", address],
+            env=os.environ | authentication(settings) | {_DRIVER_MARK: str(settings.data_dir)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
         )
-    finally:
-        ray.shutdown()
+    assert driver.stdin is not None
+    assert driver.stdout is not None
+    with contextlib.suppress(BrokenPipeError), driver.stdin:
+        pickle.dump(settings, driver.stdin)
+    with driver.stdout:
+        said = driver.stdout.readline().decode().strip()
+    if said != DEPLOYED:
+        raise SetupError(f"The API was not deployed; the reason is in {log}.")
 
 
 def retire_others(settings: Settings, cluster: str) -> None:
@@ -275,7 +279,7 @@ def leave_cluster(settings: Settings) -> None:
         check_cluster(joined.read_text())
         connect(joined.read_text())
         try:
-            serve.delete(_APPLICATION)
+            serve.delete(APPLICATION)
             for name in handles.names(settings):
                 with contextlib.suppress(ValueError):
                     ray.kill(ray.get_actor(name, namespace=handles.NAMESPACE))
@@ -293,10 +297,24 @@ def connect(address: str) -> None:
     ray.init(address=address, namespace=handles.NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
 
 
-def stop_ray(settings: Settings) -> None:
-    """End every process of the head that `gaelp up` started: jobs, actors, proxies and Ray itself."""
+def authentication(settings: Settings) -> dict[str, str]:
+    """The variable that makes Ray speak to this data folder's head in the mode in which the head listens.
+
+    `ray start` turns token authentication on by itself where it finds a token, as any `ray.init()` of the
+    same user may have left one; a driver does not.
+    """
+    for process in head_processes(settings):
+        with contextlib.suppress(psutil.Error):
+            mode = process.environ().get("RAY_AUTH_MODE")
+            if mode is not None:
+                return {"RAY_AUTH_MODE": mode}
+    return {}
+
+
+def stop_processes(settings: Settings, mark: str) -> None:
+    """End every process that `gaelp up` started under this mark; of the head that is all that runs on it."""
     # More than once: a process that was just being started is not in the first list.
-    while processes := head_processes(settings):
+    while processes := marked_processes(settings, mark):
         for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGTERM)
@@ -308,7 +326,12 @@ def stop_ray(settings: Settings) -> None:
 
 
 def head_processes(settings: Settings) -> list[psutil.Process]:
-    """Every live process that bears the mark of this data folder's head, with its descendants.
+    """Every live process of this data folder's head: Ray itself, actors, proxies, jobs."""
+    return marked_processes(settings, _MARK)
+
+
+def marked_processes(settings: Settings, mark: str) -> list[psutil.Process]:
+    """Every live process that bears this data folder's mark, with its descendants.
 
     Descendants too, because a process that renames itself, as Ray's do, may overwrite the mark.
     """
@@ -316,7 +339,7 @@ def head_processes(settings: Settings) -> list[psutil.Process]:
     found: set[psutil.Process] = set()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.environ().get(_MARK) == str(settings.data_dir):
+            if process.environ().get(mark) == str(settings.data_dir):
                 found |= {process, *process.children(recursive=True)}
     return [p for p in found if p.pid not in mine and _is_alive(p)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -30,20 +30,26 @@ _STYLES = {
     "archived": "dim",
 }
 
+#: Of ``2025-03-01``.
+_DATE_WIDTH = 10
+
 
 def print_json(value: Any, *, indent: int | None = 2) -> None:
     """Models, or lists of them, as JSON on stdout."""
     typer.echo(json.dumps(to_json(value), indent=indent, ensure_ascii=False))
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str) -> None:
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, empty: str) -> None:
     """One row a line, or the sentence ``empty``."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        # Folded, not cut: half an entry point helps nobody.
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*map(cell, row))
+    cells = [[cell(value) for value in row] for row in rows]
+    dated = {at for row in rows for at, value in enumerate(row) if isinstance(value, datetime)}
+    for at, column in enumerate(columns):
+        # Folded, not cut: half an entry point helps nobody. Names of columns and dates stay whole.
+        whole = max(len(column), _DATE_WIDTH if at in dated else 0)
+        table.add_column(column, overflow="fold", min_width=whole)
+    for row in cells:
+        table.add_row(*row)
     out.print(table if table.row_count else Text(empty))
 
 

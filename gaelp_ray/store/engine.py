@@ -1,4 +1,4 @@
-"""The door to PostgreSQL: one pool a process, transactions for change, autocommit for single reads."""
+"""The door to PostgreSQL: transactions for change, autocommit for single reads, a pool a process for each."""
 
 from __future__ import annotations
 
@@ -24,16 +24,11 @@ class Store:
     """Runs functions of a connection, each as one transaction or one read."""
 
     def __init__(self, url: str, *, pool_size: int) -> None:
-        self._engine = create_engine(
-            _driver_url(url),
-            pool_size=pool_size,
-            max_overflow=0,
-            pool_timeout=10,
-            pool_recycle=1800,
-            connect_args={"connect_timeout": 5, "application_name": "gaelp"},
-        )
-        # No BEGIN and no ROLLBACK around a single SELECT: two round trips saved on every read.
-        self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        half = max(1, pool_size // 2)
+        self._engine = _engine(url, pool_size=max(1, pool_size - half))
+        # No BEGIN and no ROLLBACK around a single SELECT: two round trips saved on every read. A pool of its
+        # own, because switching a connection to autocommit and back costs a read as much as its query.
+        self._reading = _engine(url, pool_size=half, isolation_level="AUTOCOMMIT", pool_reset_on_return=None)
 
     @property
     def engine(self) -> Engine:
@@ -81,6 +76,19 @@ class Store:
 
     def close(self) -> None:
         self._engine.dispose()
+        self._reading.dispose()
+
+
+def _engine(url: str, *, pool_size: int, **options: Any) -> Engine:
+    return create_engine(
+        _driver_url(url),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=10,
+        pool_recycle=1800,
+        connect_args={"connect_timeout": 5, "application_name": "gaelp"},
+        **options,
+    )
 
 
 _NOT_TEXT = "Text may not hold NUL characters or half of a surrogate pair."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from gaelp_ray.domain.agents import AgentStatus, AgentType
 from gaelp_ray.services import agents as service
@@ -13,6 +13,7 @@ from serve_app.auth import Caller
 from serve_app.context import context
 from serve_app.paging import Cursor, Limit, before, next_cursor
 from serve_app.respond import json_response
+from serve_app.routers.api import api_router
 from serve_app.routers.ids import Id
 from serve_app.schemas.agents import (
     AgentIn,
@@ -25,7 +26,7 @@ from serve_app.schemas.agents import (
     VersionOut,
 )
 
-router = APIRouter(prefix="/agents", tags=["agents"])
+router = api_router("/agents", tag="agents")
 
 
 @router.post("", status_code=201, response_model=AgentOut)

@@ -5,16 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Response
+from fastapi import Path, Response
 
 from gaelp_ray.domain.holds import HoldScope
 from gaelp_ray.services import holds as service
 from serve_app.auth import Caller
 from serve_app.context import context
 from serve_app.respond import json_response
+from serve_app.routers.api import api_router
 from serve_app.schemas.holds import HoldIn, HoldList, HoldOut
 
-router = APIRouter(prefix="/holds", tags=["holds"])
+router = api_router("/holds", tag="holds")
 
 Name = Annotated[str, Path(max_length=128, description="The team's or user's name, or the agent's id.")]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import Header, Query, Response
 
 from gaelp_ray.domain.jobs import JobState, JobStatus
 from gaelp_ray.services import jobs as service
@@ -14,6 +14,7 @@ from serve_app.auth import Caller
 from serve_app.context import context
 from serve_app.paging import Cursor, Limit, before, next_cursor
 from serve_app.respond import json_response
+from serve_app.routers.api import api_router
 from serve_app.routers.ids import Id
 from serve_app.schemas.jobs import (
     AttemptList,
@@ -30,7 +31,7 @@ from serve_app.schemas.jobs import (
     JobPatch,
 )
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = api_router("/jobs", tag="jobs")
 
 IdempotencyKey = Annotated[
     str | None,

@@ -6,16 +6,17 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.services import logs as service
 from serve_app.auth import Caller
 from serve_app.context import context
+from serve_app.routers.api import api_router
 from serve_app.routers.ids import Id
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = api_router("/jobs", tag="jobs")
 
 POLL_S = 0.3
 

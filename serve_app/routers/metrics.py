@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from pydantic import AwareDatetime
 
 from gaelp_ray.services import metrics as service
@@ -13,10 +13,11 @@ from serve_app.auth import Caller
 from serve_app.context import context
 from serve_app.paging import Cursor, Limit, before, next_cursor
 from serve_app.respond import json_response
+from serve_app.routers.api import api_router
 from serve_app.routers.ids import Id
 from serve_app.schemas.metrics import MetricOut, MetricPage, MetricsIn
 
-router = APIRouter(prefix="/agents", tags=["metrics"])
+router = api_router("/agents", tag="metrics")
 
 
 @router.get("/{agent_id}/metrics", response_model=MetricPage)

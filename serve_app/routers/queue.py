@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from gaelp_ray.domain.errors import Unavailable
 from gaelp_ray.domain.jobs import JobState
@@ -14,11 +14,12 @@ from gaelp_ray.services import scheduling
 from serve_app.auth import Caller
 from serve_app.context import context
 from serve_app.respond import json_response
+from serve_app.routers.api import api_router
 from serve_app.routers.ids import Id
 from serve_app.schemas.jobs import JobIn
 from serve_app.schemas.queue import ExplanationOut, PreemptionOut, PreemptionsOut, QueueOut
 
-router = APIRouter(tags=["queue"])
+router = api_router("", tag="queue")
 
 _UNANSWERED = "The scheduler did not answer in time; this is what it wrote last."
 

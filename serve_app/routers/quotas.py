@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import Path, Query, Response
 from pydantic import AwareDatetime
 
 from gaelp_ray.domain.errors import InvalidInput
@@ -16,9 +16,10 @@ from serve_app.auth import Caller
 from serve_app.context import context
 from serve_app.paging import Limit
 from serve_app.respond import json_response
+from serve_app.routers.api import api_router
 from serve_app.schemas.quotas import Members, QuotaIn, QuotaOut, QuotaPage, UsageHistoryOut, UsageOut
 
-router = APIRouter(prefix="/quotas", tags=["quotas"])
+router = api_router("/quotas", tag="quotas")
 
 Name = Annotated[
     str, Path(max_length=128, description="The user or team; `*` is every user without his own.")

@@ -5,16 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from pydantic import AwareDatetime
 
 from gaelp_ray.services import savings as service
 from serve_app.auth import Caller
 from serve_app.context import context
 from serve_app.respond import json_response
+from serve_app.routers.api import api_router
 from serve_app.schemas.savings import SavingsOut
 
-router = APIRouter(tags=["savings"])
+router = api_router("", tag="savings")
 
 #: What a report shows that is asked for no span.
 _SPAN = timedelta(days=30)

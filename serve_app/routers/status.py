@@ -23,6 +23,7 @@ from gaelp_ray.store.leases import Lease
 from serve_app.auth import Caller
 from serve_app.context import context
 from serve_app.respond import json_response
+from serve_app.routers.api import api_router
 from serve_app.schemas.status import (
     AgentsOut,
     ClusterOut,
@@ -32,11 +33,11 @@ from serve_app.schemas.status import (
     StatusOut,
 )
 
-api_router = APIRouter(tags=["status"])
+router = api_router("", tag="status")
 root_router = APIRouter(tags=["status"])
 
 
-@api_router.get("/status", response_model=StatusOut)
+@router.get("/status", response_model=StatusOut)
 async def get_status(_caller: Caller) -> Response:
     """The system at a glance: cluster, jobs, agents, scheduler."""
     found = await context().read(service.status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.service import Service, free_ports
+from tests.service import Service, free_ports, home
 
 RAY = str(Path(sys.executable).with_name("ray"))
 
@@ -26,6 +27,7 @@ def cluster() -> Iterator[str]:
             f"--ray-client-server-port={client}", f"--dashboard-agent-listen-port={agent}",
             "--min-worker-port=0", "--max-worker-port=0", "--num-cpus=2", "--disable-usage-stats",
         ],
+        env=os.environ | {"RAY_AUTH_MODE": "disabled"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -42,8 +44,13 @@ def cluster() -> Iterator[str]:
         head.wait(30)
 
 
-def test_up_joins_and_down_leaves_the_cluster_running(cluster: str, tmp_path: Path) -> None:
-    service = Service(tmp_path)
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with home() as folder:
+        yield Service(folder)
+
+
+def test_up_joins_and_down_leaves_the_cluster_running(cluster: str, service: Service) -> None:
     wait = [sys.executable, "-c", f"import ray; ray.init(address={cluster!r}, log_to_driver=False)"]
     while subprocess.run(wait, check=False, capture_output=True, timeout=60).returncode != 0:
         pass

@@ -13,16 +13,17 @@ import pytest
 
 from gaelp_ray.cli.machine import head_processes
 from gaelp_ray.config import Settings
-from tests.service import Service
+from tests.service import Service, home
 
 
 @pytest.fixture
-def fresh(tmp_path: Path) -> Iterator[Service]:
-    own = Service(tmp_path)
-    try:
-        yield own
-    finally:
-        own.down()
+def fresh() -> Iterator[Service]:
+    with home() as folder:
+        own = Service(folder)
+        try:
+            yield own
+        finally:
+            own.down()
 
 
 def kill_everything(service: Service) -> None:
@@ -71,6 +72,14 @@ def test_jobs_survive_down_and_a_power_cut(fresh: Service) -> None:
         assert (ended["failures"], ended["losses"]) == (0, 2)
         causes = [a["cause"] for a in api.get(f"/jobs/{job['id']}/attempts").json()["items"]]
     assert causes == ["node_lost", "node_lost", "success"]
+
+
+def test_a_ray_worker_that_ran_an_attempt_is_warm_for_a_later_one(service: Service) -> None:
+    with service.client() as api:
+        agent = service.agent(api, entrypoint="trainers:whose_child")
+        # A launcher reuses its own workers only, so two launchers need two workers, and no more.
+        jobs = [service.wait(api, service.submit(api, agent)) for _ in range(4)]
+    assert len({job["result"]["worker"] for job in jobs}) <= 2
 
 
 def test_a_port_in_use_is_one_clear_sentence(tmp_path: Path) -> None:

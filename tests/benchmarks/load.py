@@ -17,7 +17,8 @@ import uvloop
 
 from tests.benchmarks.output import percentile
 
-CONNECTIONS = 32
+#: Enough that two replicas always have a request to work on while another waits for the database.
+CONNECTIONS = 64
 #: A server that has not answered by then has failed, not slowed down.
 STUCK_S = 30.0
 
@@ -49,6 +50,8 @@ class LoadResult:
     elapsed_s: float = 0.0
     latencies_s: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
+    #: Connections that the server asked to be closed, as a proxy does that has read a new configuration.
+    reopened: int = 0
 
     @property
     def rps(self) -> float:
@@ -59,14 +62,28 @@ class LoadResult:
 
 
 class _Connection(asyncio.Protocol):
-    """Speaks just enough HTTP to find where an answer ends: status line, Content-Length, body."""
+    """Speaks just enough HTTP to find where an answer ends: status line, Content-Length, body.
 
-    def __init__(
-        self, requests: Iterator[Request], result: LoadResult, deadline: float, done: asyncio.Future[None]
-    ) -> None:
-        self._requests, self._result, self._deadline, self._done = requests, result, deadline, done
+    A server may end a connection with an answer that says ``Connection: close``; the next request goes over a
+    new one. A connection that is closed while a request waits for its answer is an error.
+    """
+
+    def __init__(self, requests: Iterator[Request], port: int, result: LoadResult, deadline: float) -> None:
+        self._requests, self._port, self._result, self._deadline = requests, port, result, deadline
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._buffer = bytearray()
         self._sent_at = 0.0
+        self._told_to_leave = False
+        self._reopening: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        await asyncio.get_running_loop().create_connection(lambda: self, "127.0.0.1", self._port)
+
+    async def _reopen(self) -> None:
+        try:
+            await self.open()
+        except OSError as error:
+            self._end(error)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -92,10 +109,19 @@ class _Connection(asyncio.Protocol):
             self._end(LoadError(f"status {status}: {bytes(self._buffer[head_end + 4 : end])[:300]!r}"))
             return
         del self._buffer[:end]
-        self._next()
+        if b"\r\nconnection: close" in head:
+            self._result.reopened += 1
+            self._told_to_leave = True
+            self._transport.close()
+        else:
+            self._next()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end(exc or LoadError("the server closed a connection"))
+        if self._told_to_leave:
+            self._told_to_leave = False
+            self._reopening = asyncio.create_task(self._reopen())
+        else:
+            self._end(exc or LoadError("the server closed a connection before it answered"))
 
     def _next(self) -> None:
         self._sent_at = time.perf_counter()
@@ -106,19 +132,17 @@ class _Connection(asyncio.Protocol):
 
     def _end(self, error: Exception | None = None) -> None:
         """The first end counts; closing brings a second one."""
-        if not self._done.done():
-            self._done.set_exception(error) if error else self._done.set_result(None)
+        if not self.done.done():
+            self.done.set_exception(error) if error else self.done.set_result(None)
         self._transport.close()
 
 
 async def _run(requests: Iterator[Request], port: int, connections: int, seconds: float) -> LoadResult:
-    loop = asyncio.get_running_loop()
     result, started = LoadResult(), time.perf_counter()
-    ends: list[asyncio.Future[None]] = [loop.create_future() for _ in range(connections)]
-    for end in ends:
-        connection = _Connection(requests, result, started + seconds, end)
-        await loop.create_connection(lambda it=connection: it, "127.0.0.1", port)  # type: ignore[misc]
-    await asyncio.wait_for(asyncio.gather(*ends), seconds + STUCK_S)
+    opened = [_Connection(requests, port, result, started + seconds) for _ in range(connections)]
+    for connection in opened:
+        await connection.open()
+    await asyncio.wait_for(asyncio.gather(*(each.done for each in opened)), seconds + STUCK_S)
     result.elapsed_s = time.perf_counter() - started
     return result
 

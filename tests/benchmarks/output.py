@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 
 @dataclass(frozen=True)
@@ -26,16 +27,34 @@ class Report:
     def figure(self, metric: str, value: float, unit: str, *baselines: Baseline, n: int) -> None:
         """One line for each baseline; ``n`` is the number of samples behind the value."""
         for baseline in baselines:
-            line = {
-                "bench": self.bench,
-                "metric": metric,
-                "value": _short(value),
-                "unit": unit,
-                "baseline": baseline.name,
-                "ratio": _short(value / baseline.value) if baseline.value else None,
-                "n": n,
-            }
-            print(json.dumps(line), flush=True)
+            ratio = value / baseline.value if baseline.value else None
+            self._line(metric, value, unit, baseline.name, ratio, n)
+
+    def paired(
+        self,
+        metric: str,
+        values: Sequence[float],
+        unit: str,
+        baseline: str,
+        beside: Sequence[float],
+        *,
+        n: int,
+    ) -> None:
+        """The median of the values, and of the ratios of each to the baseline's value beside it."""
+        ratio = median(value / other for value, other in zip(values, beside, strict=True))
+        self._line(metric, median(values), unit, baseline, ratio, n)
+
+    def _line(self, metric: str, value: float, unit: str, baseline: str, ratio: float | None, n: int) -> None:
+        line = {
+            "bench": self.bench,
+            "metric": metric,
+            "value": _short(value),
+            "unit": unit,
+            "baseline": baseline,
+            "ratio": None if ratio is None else _short(ratio),
+            "n": n,
+        }
+        print(json.dumps(line), flush=True)
 
 
 def say(words: str) -> None:

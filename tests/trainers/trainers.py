@@ -97,3 +97,8 @@ def show_environment(ctx: TrainingContext) -> dict[str, Any]:
 def read_input(ctx: TrainingContext) -> dict[str, Any]:
     """Shows what another job's checkpoint holds."""
     return {"step": (Path(ctx.config["checkpoint_dir"]) / "step").read_text()}
+
+
+def whose_child(_ctx: TrainingContext) -> dict[str, Any]:
+    """Names the Ray worker that runs the attempt."""
+    return {"worker": os.getppid()}

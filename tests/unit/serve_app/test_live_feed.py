@@ -8,6 +8,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from gaelp_ray.domain.errors import Unavailable
 from gaelp_ray.domain.events import JobEventRecord
 from gaelp_ray.domain.jobs import JobEvent, JobState
@@ -121,9 +123,11 @@ class Store:
 
     def __init__(self, *batches: list[JobEventRecord] | Exception) -> None:
         self._batches = itertools.chain(batches, itertools.repeat([]))
+        self.asked_for_the_end = 0
 
     def read(self, query: Callable[..., Any], *_args: Any, **_kwargs: Any) -> Any:
         if query is live.event_store.feed_end:
+            self.asked_for_the_end += 1
             return Cursor(0, 0)
         batch = next(self._batches)
         if isinstance(batch, Exception):
@@ -192,6 +196,32 @@ def test_when_the_last_watcher_leaves_nobody_listens() -> None:
             assert await again.take() == [metrics_message(a_point(5, agent=1))]
 
     run(test)
+
+
+def test_the_place_in_the_feed_is_taken_before_the_block_begins() -> None:
+    async def test() -> None:
+        store = Store()
+        watching = feed(store)
+        async with watching.subscribe(1), watching.subscribe(2):
+            assert store.asked_for_the_end == 1, "whoever reads now would miss what happens next"
+
+    run(test)
+
+
+def test_a_watcher_is_told_when_the_database_is_away() -> None:
+    async def test() -> None:
+        store = Store()
+        store.read = _away  # type: ignore[method-assign]
+        watching = feed(store)
+        with pytest.raises(Unavailable):
+            async with watching.subscribe(1):
+                pytest.fail("nothing is followed")
+
+    run(test)
+
+
+def _away(*_args: Any, **_kwargs: Any) -> Any:
+    raise Unavailable
 
 
 def test_a_database_that_was_away_is_followed_on() -> None:
