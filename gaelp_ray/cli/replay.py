@@ -32,7 +32,7 @@ def replay(
         bool, typer.Option("--carry-in", help="With what was running when these days began.")
     ] = False,
     users: Annotated[int, typer.Option(min=1, help="Users, where the trace names none.")] = 20,
-    tick: Annotated[float, typer.Option(min=1, help="Seconds between decisions while tasks wait.")] = 300.0,
+    tick: Annotated[float, typer.Option(min=1, help="Seconds between decisions while tasks wait.")] = 60.0,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write every figure here.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw waiting times and GPU use (.png, .svg).")] = None,
 ) -> None:

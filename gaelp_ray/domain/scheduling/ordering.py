@@ -28,8 +28,11 @@ def aging_steps(job: QueuedJob, policy: SchedulingPolicy, now: datetime) -> int:
 
 def effective_priority(job: QueuedJob, policy: SchedulingPolicy, now: datetime) -> int:
     """The priority the job is treated with: its own, raised by waiting, at most the highest there is."""
-    raised = job.priority + min(policy.aging_most, aging_steps(job, policy, now))
-    return min(PRIORITY_MAX, raised)
+    return _raised(job, policy, aging_steps(job, policy, now))
+
+
+def _raised(job: QueuedJob, policy: SchedulingPolicy, steps: int) -> int:
+    return min(PRIORITY_MAX, job.priority + min(policy.aging_most, steps))
 
 
 class Shares:
@@ -47,14 +50,23 @@ class Shares:
         self._total = total
         self._quotas = quotas
         self._fair = fair
-        self._used: dict[str, Resources] = dict(history)
+        #: CPU, memory and GPU of each user, in plain numbers: a plan adds up thousands of claims.
+        self._used: dict[str, list[int]] = {}
         self._shares: dict[str, float] = {}
+        for owner, amount in history.items():
+            self._count(owner, amount)
         for claim in claims:
-            self._used[claim.owner] = self._used.get(claim.owner, Resources()) + claim.total
+            self._count(claim.owner, claim.total)
 
     def add(self, owner: str, amount: Resources) -> None:
-        self._used[owner] = self._used.get(owner, Resources()) + amount
+        self._count(owner, amount)
         self._shares.pop(owner, None)
+
+    def _count(self, owner: str, amount: Resources) -> None:
+        used = self._used.setdefault(owner, [0, 0, 0])
+        used[0] += amount.cpu_milli
+        used[1] += amount.memory_bytes
+        used[2] += amount.gpu_milli
 
     def of(self, owner: str) -> float:
         """0 for who uses nothing, 1 for who uses all of something at weight 1."""
@@ -69,12 +81,9 @@ class Shares:
         used, total = self._used.get(owner), self._total
         if used is None:
             return 0.0
-        parts = (
-            used.cpu_milli / total.cpu_milli if total.cpu_milli else 0.0,
-            used.memory_bytes / total.memory_bytes if total.memory_bytes else 0.0,
-            used.gpu_milli / total.gpu_milli if total.gpu_milli else 0.0,
-        )
-        return max(parts) / self._quotas.weight(owner)
+        wholes = (total.cpu_milli, total.memory_bytes, total.gpu_milli)
+        parts = (amount / whole for amount, whole in zip(used, wholes, strict=True) if whole)
+        return max(parts, default=0.0) / self._quotas.weight(owner)
 
 
 class Line:
@@ -90,17 +99,11 @@ class Line:
         heapq.heapify(self._heap)
 
     def key(self, job: QueuedJob) -> Key:
-        length = 0
-        if self._policy.short_first:
-            # Waiting wears the length off, so that a long job is not passed for ever.
-            length = max(0, length_class(job.expected_s) - aging_steps(job, self._policy, self._now))
-        return (
-            -effective_priority(job, self._policy, self._now),
-            self._shares.of(job.owner),
-            length,
-            job.submitted_at,
-            job.id,
-        )
+        policy = self._policy
+        steps = aging_steps(job, policy, self._now)
+        # Waiting wears the length off, so that a long job is not passed for ever.
+        length = max(0, length_class(job.expected_s) - steps) if policy.short_first else 0
+        return -_raised(job, policy, steps), self._shares.of(job.owner), length, job.submitted_at, job.id
 
     def pop(self) -> tuple[Sequence[QueuedJob], int] | None:
         """The next lane and the place in it of the job to look at."""

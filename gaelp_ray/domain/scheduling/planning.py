@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -59,11 +60,17 @@ class Planner:
             fair=self._policy.fair_share,
         )
         self._growth = Growth(snapshot.shapes)
+        self._anything_held = any(True for _ in snapshot.holds)
         self._shadows: list[Shadow] = []
         self._reserved: dict[int, tuple[Placed, ...]] = {}
         self._stopping: dict[int, Claim] = {}
         self._preemptors = 0
         self._may_stop = {c.job_id: c for c in self._claims if may_stop(c, self._policy, now)}
+        self._of_team: dict[str | None, list[Claim]] = defaultdict(list)
+        self._of_owner: dict[str, list[Claim]] = defaultdict(list)
+        for claim in self._claims if snapshot.quotas.quotas else ():
+            self._of_team[claim.team].append(claim)
+            self._of_owner[claim.owner].append(claim)
         # Within a plan room only shrinks and fewer may be stopped, so what was found impossible stays so.
         self._full: set[tuple[str, bool]] = set()
         self._no_victims: set[tuple[str, bool, Rank]] = set()
@@ -161,8 +168,10 @@ class Planner:
         blocked = snapshot.blocked.get(job.agent_id)
         if blocked is not None and blocked.code is WaitCode.DEACTIVATED:
             return blocked
-        hold = snapshot.holds.on(owner=job.owner, team=job.team, agent_id=job.agent_id)
-        if hold is not None:
+        hold = self._anything_held and snapshot.holds.on(
+            owner=job.owner, team=job.team, agent_id=job.agent_id
+        )
+        if hold:
             return Blocked(WaitCode.ON_HOLD, hold.sentence())
         if not self._matches(job.request):
             return Blocked(WaitCode.NO_MATCHING_SHAPE, self._why_no_match(job.request))
@@ -261,6 +270,8 @@ class Planner:
         return self._wait(job, WaitCode.WAITING_FOR_CAPACITY, f"Waits for {job.request.sentence} to be free.")
 
     def _asks_for_nodes(self, job: QueuedJob, on_demand: bool) -> bool:
+        if not self._snapshot.shapes:
+            return False
         there = len(self._pool.place_some(job.request, on_demand=on_demand)) if job.request.workers > 1 else 0
         lane = self._snapshot.queue.lane(job.lane)
         return self._growth.ask(lane, job, on_demand=on_demand, there=there)
@@ -285,10 +296,9 @@ class Planner:
         if self._preemptors >= self._policy.preemptors:
             return []
         if refused.reclaimable:
-            candidates = [c for c in self._claims if c.team == job.team and c.owner != job.owner]
+            candidates = [c for c in self._of_team[job.team] if c.owner != job.owner]
         else:
-            own = [c for c in self._claims if c.owner == job.owner]
-            candidates = [c for c in own if yields_to(c, job, self._policy)]
+            candidates = [c for c in self._of_owner[job.owner] if yields_to(c, job, self._policy)]
         candidates = [c for c in candidates if c.job_id in self._may_stop]
         candidates.sort(key=lambda c: (c.priority, c.lost_s(self._now), c.job_id))
         stop: list[Claim] = []

@@ -54,6 +54,8 @@ def may_stop(claim: Claim, policy: SchedulingPolicy, now: datetime) -> bool:
 
 def left_alone(preemptions: int, policy: SchedulingPolicy) -> timedelta:
     """How long an attempt runs undisturbed: twice as long each time its job made room, up to a limit."""
+    if not preemptions:
+        return policy.preempt_after
     doubled: timedelta = policy.preempt_after * 2 ** min(preemptions, 30)
     return min(doubled, policy.preempt_after_most)
 

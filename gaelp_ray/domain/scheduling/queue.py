@@ -10,6 +10,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from hashlib import blake2b
 
 from gaelp_ray.domain.requests import Request
@@ -54,6 +55,7 @@ def lane_of(
     return blake2b(repr(parts).encode(), digest_size=12).hexdigest()
 
 
+@lru_cache(maxsize=4096)
 def length_class(expected_s: float | None) -> int:
     """Predicted run times in doublings from 15 s on; an unknown one counts as an hour."""
     return max(0, math.ceil(math.log2(max(1.0, expected_s if expected_s is not None else 3600.0) / 15.0)))
