@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     )
 
     aging_step: timedelta = Field(
-        default=timedelta(hours=1), gt=timedelta(0), description="Waiting so long raises priority by one."
+        default=timedelta(hours=6), gt=timedelta(0), description="Waiting so long raises priority by one."
     )
     aging_most: int = Field(default=9, ge=0, le=9, description="How much waiting raises priority at most.")
     fair_share: bool = Field(default=True, description="Of equal priority, who used less goes first.")

@@ -42,6 +42,7 @@ QUOTAS = QuotaBook.of(
     ]
 )
 POLICY = SchedulingPolicy(
+    aging_step=timedelta(hours=1),
     preempt_after=timedelta(seconds=10), preempt_after_most=timedelta(minutes=1), preemption_budget=4
 )
 

@@ -87,7 +87,7 @@ class SchedulingPolicy:
     """The operator's choices."""
 
     #: Waiting so long raises a job's effective priority by one ...
-    aging_step: timedelta = timedelta(hours=1)
+    aging_step: timedelta = timedelta(hours=6)
     #: ... at most so often, and never above the highest priority.
     aging_most: int = PRIORITY_MAX - 1
     fair_share: bool = True

@@ -66,7 +66,7 @@ class TestOrder:
         assert [job for job, _ in started(made)] == [2]
 
     def test_waiting_raises_a_job_above_one_of_higher_priority(self) -> None:
-        old, new = a_job(1, priority=4, submitted_s=-7200), a_job(2, priority=5)
+        old, new = a_job(1, priority=4, submitted_s=-2 * 21_600), a_job(2, priority=5)
         assert started(planned(old, new, nodes=[a_node(cpu=1)])) == [(1, "node-1")]
 
     def test_aging_never_lifts_a_job_above_the_highest_priority(self) -> None:
