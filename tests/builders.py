@@ -355,6 +355,7 @@ class World:
             claimant or uuid.uuid4(),
             attempt.node_id or "node-1",
             resumed_from,
+            others=attempt.placement[1:],
         )
         return self.store.transact(attempt_service.claim, asked, incarnation=self.life, now=self.now)
 
