@@ -15,10 +15,10 @@ Each operation is judged on the ledger as those before it leave it. The order in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import singledispatchmethod
+from typing import Any
 
 from gaelp_ray.domain.budgets import Alert, Usage, marks_passed
 from gaelp_ray.domain.errors import (
@@ -56,9 +56,8 @@ from gaelp_ray.domain.ledger import (
     Void,
     digest,
     operation,
-    total,
 )
-from gaelp_ray.domain.money import written
+from gaelp_ray.domain.money import MAX_MICROS, written
 from gaelp_ray.domain.windows import Period, window
 
 #: Account, period and beginning: what identifies a window.
@@ -147,7 +146,7 @@ class _Booking:
             return known.again(request.key, asked)
         outcome: Outcome
         try:
-            outcome = self._carry_out(request)
+            outcome = _CARRY_OUT[type(request)](self, request)
         except GaelpError as refused:
             # Kept for long; the frames that it was raised in need not be.
             outcome = refused.with_traceback(None)
@@ -157,11 +156,6 @@ class _Booking:
         self._book.answers[request.key] = self.changes.answers[request.key] = answer
         return outcome
 
-    @singledispatchmethod
-    def _carry_out(self, request: Request) -> Receipt:
-        raise NotImplementedError(type(request))
-
-    @_carry_out.register
     def _hold(self, request: Hold) -> Receipt:
         self._require_link(request.follows)
         if request.job_id is not None and request.job_id not in self._book.jobs:
@@ -189,7 +183,6 @@ class _Booking:
         self._book_all(Operation.HOLD, request.key, held.key, ids, (amount, 0), self._now)
         return Receipt(request.key, Operation.HOLD, amount, self._now, held.key, held.expires_at)
 
-    @_carry_out.register
     def _post(self, request: Post) -> Receipt:
         held = self._pending(request.hold_key)
         amount = held.amount_micros if request.amount_micros is None else request.amount_micros
@@ -201,12 +194,10 @@ class _Booking:
             )
         return self._resolve(held, HoldState.POSTED, Operation.POST, request.key, amount)
 
-    @_carry_out.register
     def _void(self, request: Void) -> Receipt:
         held = self._pending(request.hold_key)
         return self._resolve(held, HoldState.VOIDED, Operation.VOID, request.key, 0)
 
-    @_carry_out.register
     def _expire(self, request: Expire) -> Receipt:
         held = self._unresolved(request.hold_key)
         if held.expires_at > self._now:
@@ -214,7 +205,6 @@ class _Booking:
         spent = held.held_micros if held.at_expiry is AtExpiry.SPEND else 0
         return self._resolve(held, HoldState.EXPIRED, Operation.EXPIRE, request.key, spent)
 
-    @_carry_out.register
     def _settle(self, request: Settle) -> Receipt:
         held, spent = self._find(request.hold_key), request.spent_micros
         if held.state is HoldState.PENDING:
@@ -229,7 +219,6 @@ class _Booking:
         self._keep(replace(held, reported_micros=spent))
         return Receipt(request.key, Operation.SETTLE, spent, self._now, held.key, breached=breached)
 
-    @_carry_out.register
     def _spend(self, request: Spend) -> Receipt:
         ids = tuple(account.id for account in self._accounts(request.account_ids, request.currency))
         amount, counted_at = request.amount_micros, request.occurred_at or self._now
@@ -241,7 +230,6 @@ class _Booking:
         breached = self._book_all(Operation.SPEND, request.key, None, ids, (0, amount), counted_at)
         return Receipt(request.key, Operation.SPEND, amount, self._now, breached=breached)
 
-    @_carry_out.register
     def _correct(self, request: Correct) -> Receipt:
         ids = tuple(account.id for account in self._accounts(request.account_ids, request.currency))
         delta = request.delta_micros
@@ -294,7 +282,7 @@ class _Booking:
     def _require_room(self, ids: Sequence[int], amount: int) -> None:
         usages = [self._book.usages[key] for i in ids for key in self._usage_keys(i, self._now)]
         for usage in usages:
-            total((usage.pending_micros, usage.posted_micros, amount))
+            _require_countable(usage, amount)
         for usage in usages:
             if usage.limit_micros is not None and usage.used_micros + amount > usage.limit_micros:
                 raise self._exceeded(usage, amount)
@@ -342,7 +330,7 @@ class _Booking:
         deltas: tuple[int, int],
         counted_at: datetime,
     ) -> bool:
-        """Book pending and posted micros on every account; whether one of them is past a limit now."""
+        """Book pending and posted micros on every account; whether what was posted took one past a limit."""
         pending, posted = deltas
         moved = [self._moved(k, pending, posted) for i in ids for k in self._usage_keys(i, counted_at)]
         changed = [self._told(usage) if pending + posted > 0 else usage for usage in moved]
@@ -353,11 +341,11 @@ class _Booking:
             self.changes.entries.append(
                 Entry(account_id, kind, key, hold_key, pending, posted, counted_at, self._now)
             )
-        return any(usage.is_over for usage in changed)
+        return posted > 0 and any(usage.is_over for usage in changed)
 
     def _moved(self, key: UsageKey, pending: int, posted: int) -> Usage:
         before = self._book.usages[key]
-        total((before.pending_micros, before.posted_micros, pending, posted))
+        _require_countable(before, pending + posted)
         if before.posted_micros + posted < 0:
             raise InvalidInput(
                 f"Account {before.account_id} has {before.posted_micros} micros posted in that window, too "
@@ -393,6 +381,25 @@ class _Booking:
             keys = [(account_id, p, window(p, timezone, counted_at).starts_at) for p in periods]
             self._windows[at] = keys
         return keys
+
+
+#: A table, for this is the inmost loop of a guard.
+_CARRY_OUT: dict[type[Request], Callable[[_Booking, Any], Receipt]] = {
+    Hold: _Booking._hold,
+    Post: _Booking._post,
+    Void: _Booking._void,
+    Expire: _Booking._expire,
+    Settle: _Booking._settle,
+    Spend: _Booking._spend,
+    Correct: _Booking._correct,
+}
+
+
+def _require_countable(usage: Usage, delta: int) -> None:
+    if usage.used_micros + delta > MAX_MICROS:
+        raise InvalidInput(
+            f"Account {usage.account_id} would pass {MAX_MICROS} micros, the most it can count."
+        )
 
 
 def _resolved(held: HeldMoney) -> GaelpError:

@@ -53,7 +53,7 @@ class Alert:
 def marks_passed(usage: Usage) -> list[int]:
     """The marks to tell of that were not told before in this window."""
     limit, used = usage.limit_micros, usage.used_micros
-    if limit is None or used <= 0:
+    if limit is None or used <= 0 or used * 100 < limit * MARKS[0]:
         return []
     return [mark for mark in MARKS if mark > usage.told_percent and used * 100 >= limit * mark]
 

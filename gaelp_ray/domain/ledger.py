@@ -15,12 +15,12 @@ returns), *voided* (returned), or *expired*. The semantics are those of two-phas
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import blake2b
-from typing import Any
+from operator import attrgetter
+from typing import Any, get_args
 
 from gaelp_ray.domain import errors
 from gaelp_ray.domain.agents import AgentType
@@ -103,6 +103,9 @@ class NewAccount:
 @dataclass(frozen=True, slots=True)
 class Account(NewAccount):
     id: int = 0
+
+    def __post_init__(self) -> None:
+        """It was checked when it was opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,9 +258,18 @@ class Expire:
 Request = Hold | Post | Void | Settle | Spend | Correct | Expire
 
 
-def digest(request: Request) -> bytes:
+_BODIES = {
+    kind: attrgetter(*(f.name for f in fields(kind))) for kind in get_args(Request) if kind is not Expire
+}
+
+
+def digest(request: Request) -> str:
     """Equal for equal bodies."""
-    return blake2b(repr(request).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    if isinstance(request, Expire):
+        body: object = request.hold_key
+    else:
+        body = _BODIES[type(request)](request)
+    return blake2b(repr(body).encode(), digest_size=16).hexdigest()
 
 
 def operation(request: Request) -> Operation:
@@ -351,11 +363,11 @@ def refusal(code: str, message: str, details: dict[str, Any]) -> GaelpError:
 class Answer:
     """What a key stands for: the body it came with, and how that was answered."""
 
-    digest: bytes
+    digest: str
     operation: Operation
     outcome: Outcome
 
-    def again(self, key: str, asked: bytes) -> Outcome:
+    def again(self, key: str, asked: str) -> Outcome:
         if asked == self.digest:
             return self.outcome
         return IdempotencyConflict(
@@ -417,14 +429,6 @@ def _article(word: str) -> str:
     return f"an {word}" if word[0] in "aeiou" else f"a {word}"
 
 
-def total(parts: Sequence[int]) -> int:
-    """A sum that still fits the database; raises ``InvalidInput`` otherwise."""
-    amount = sum(parts)
-    if abs(amount) > MAX_MICROS:
-        raise InvalidInput(f"The account would pass {MAX_MICROS} micros, more than can be counted.")
-    return amount
-
-
 @dataclass(frozen=True, slots=True)
 class Line:
     """An entry in an account's statement, with the balance after it."""
@@ -447,8 +451,9 @@ class Balance:
 class Difference:
     """Something that the reconciler found to be otherwise than it must be."""
 
-    #: ``window``: its sums are not those of its entries. ``hold``: its entries do not add up to its state.
-    #: ``job``: money is held for a job that has ended. ``overdue``: nobody ended a hold past its time.
+    #: ``entry``: its operation or hold is missing. ``window``: its sums are not those of its entries.
+    #: ``hold``: its entries do not add up to its state. ``job``: money is held for a job that has ended.
+    #: ``overdue``: nobody ended a hold past its time.
     kind: str
     #: The account's id and window, or the key of the hold.
     subject: str

@@ -41,3 +41,15 @@ LIVE_ATTEMPTS = Metric("gaelp_live_attempts", Kind.GAUGE, "Attempts a launcher o
 SILENT_ATTEMPTS = Metric(
     "gaelp_silent_attempts", Kind.GAUGE, "Attempts without a sign of life for 30 s.", ("launcher",)
 )
+LEDGER_OPERATIONS = Metric(
+    "gaelp_ledger_operations_total", Kind.COUNTER, "Operations the guards answered.", ("shard",)
+)
+LEDGER_COMMIT_SECONDS = Metric(
+    "gaelp_ledger_commit_seconds", Kind.HISTOGRAM, "Length of a guard's transaction.", buckets=_LATENCY_S
+)
+HOLDS_EXPIRED = Metric("gaelp_holds_expired_total", Kind.COUNTER, "Holds that nobody resolved in time.")
+LEDGER_DIFFERENCES = Metric(
+    "gaelp_ledger_differences",
+    Kind.GAUGE,
+    "What the reconciler found that does not add up; 0 when all is right.",
+)

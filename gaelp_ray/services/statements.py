@@ -93,8 +93,7 @@ def projections(connection: Connection, account_id: int, *, now: datetime) -> li
 def reconcile(connection: Connection, *, now: datetime) -> list[Difference]:
     """Prove that windows and holds are the sums of their entries and that no ended job holds money.
 
-    Returns what is otherwise. Run as a transaction of repeatable reads it sees one moment; outside, a hold
-    that is resolved between two proofs is still right in each.
+    Returns what is otherwise. Each proof sees the database at one moment.
     """
     return statements.differences(connection, now=now)
 

@@ -13,7 +13,8 @@ from gaelp_ray.domain.ledger import Account, Limit, Money, NewAccount, Scope
 from gaelp_ray.domain.windows import Period
 from gaelp_ray.store.tables import account_limits, accounts
 
-_SHORTEST_FIRST = list(Period)
+_SHORTEST_FIRST = {period: place for place, period in enumerate(Period)}
+_PERIODS = {str(period): period for period in Period}
 
 
 def find(connection: Connection, new: NewAccount) -> Account | None:
@@ -83,13 +84,15 @@ def lock(tx: Connection, account_ids: Iterable[int]) -> dict[int, Account]:
 
 def limits(connection: Connection, account_ids: Iterable[int]) -> dict[int, list[Limit]]:
     """Each account's limits, of the shortest period first."""
-    query = select(account_limits).where(account_limits.c.account_id == func.any(sorted(account_ids)))
+    columns = account_limits.c
+    query = select(columns.account_id, columns.period, columns.limit_micros).where(
+        columns.account_id == func.any(sorted(account_ids))
+    )
     found: dict[int, list[Limit]] = {}
-    for row in connection.execute(query):
-        limit = Limit(row.account_id, Period(row.period), row.limit_micros)
-        found.setdefault(row.account_id, []).append(limit)
+    for account_id, period, limit_micros in connection.execute(query):
+        found.setdefault(account_id, []).append(Limit(account_id, _PERIODS[period], limit_micros))
     for each in found.values():
-        each.sort(key=lambda limit: _SHORTEST_FIRST.index(limit.period))
+        each.sort(key=lambda limit: _SHORTEST_FIRST[limit.period])
     return found
 
 

@@ -102,6 +102,15 @@ def differences(connection: Connection, *, now: datetime) -> list[Difference]:
 
 
 _PROOFS = {
+    "entry": """
+        SELECT format('entry %s', e.id) AS subject,
+               format('operation %s, hold %s', e.key, e.hold_key) AS expected,
+               format('operation %s, hold %s', o.key, h.key) AS found
+        FROM ledger_entries e
+        LEFT JOIN ledger_operations o ON o.key = e.key
+        LEFT JOIN money_holds h ON h.key = e.hold_key
+        WHERE o.key IS NULL OR (e.hold_key IS NOT NULL AND h.key IS NULL)
+        ORDER BY e.id""",
     "window": """
         SELECT format('account %s, %s from %s', w.account_id, w.period, w.starts_at) AS subject,
                format('pending %s, posted %s', s.pending, s.posted) AS expected,

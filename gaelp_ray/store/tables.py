@@ -383,7 +383,7 @@ ledger_operations = Table(
     metadata,
     Column("key", Text, primary_key=True),
     Column("operation", Text, nullable=False),
-    Column("digest", LargeBinary, nullable=False),
+    Column("digest", Text, nullable=False),
     #: NULL when it was carried out, else the code of the error that it was refused with.
     Column("refusal", Text),
     Column("message", Text),
@@ -401,7 +401,8 @@ ledger_operations = Table(
 money_holds = Table(
     "money_holds",
     metadata,
-    Column("key", Text, ForeignKey("ledger_operations.key"), primary_key=True),
+    #: Of the operation that opened it.
+    Column("key", Text, primary_key=True),
     #: In ascending order.
     Column("account_ids", ARRAY(BigInteger), nullable=False),
     Column("currency", Text, nullable=False),
@@ -430,8 +431,10 @@ ledger_entries = Table(
     _id(),
     Column("account_id", BigInteger, ForeignKey("accounts.id"), nullable=False),
     Column("operation", Text, nullable=False),
-    Column("key", Text, ForeignKey("ledger_operations.key"), nullable=False),
-    Column("hold_key", Text, ForeignKey("money_holds.key")),
+    #: Of its operation and its hold. They are written together and never deleted; to have PostgreSQL look
+    #: each of them up again would cost as much as the rows themselves, so the reconciler does.
+    Column("key", Text, nullable=False),
+    Column("hold_key", Text),
     Column("pending_micros", BigInteger, nullable=False),
     Column("posted_micros", BigInteger, nullable=False),
     #: Decides the windows it counts in: for all that happens to a hold, when the hold was made.

@@ -34,7 +34,7 @@ def upgrade() -> None:
         "ledger_operations",
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("operation", sa.Text(), nullable=False),
-        sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
         sa.Column("refusal", sa.Text(), nullable=True),
         sa.Column("message", sa.Text(), nullable=True),
         sa.Column("details", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
@@ -133,7 +133,6 @@ def upgrade() -> None:
         ),
         sa.CheckConstraint("amount_micros > 0 AND margin_micros >= 0", name=op.f("ck_money_holds_amount")),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_money_holds_job_id")),
-        sa.ForeignKeyConstraint(["key"], ["ledger_operations.key"], name=op.f("fk_money_holds_key")),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_money_holds")),
     )
     op.create_index(
@@ -166,8 +165,6 @@ def upgrade() -> None:
             name=op.f("ck_ledger_entries_operation"),
         ),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_ledger_entries_account_id")),
-        sa.ForeignKeyConstraint(["hold_key"], ["money_holds.key"], name=op.f("fk_ledger_entries_hold_key")),
-        sa.ForeignKeyConstraint(["key"], ["ledger_operations.key"], name=op.f("fk_ledger_entries_key")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_ledger_entries")),
     )
     op.create_index(
