@@ -279,5 +279,5 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 def test_no_order_of_operations_passes_a_limit_or_loses_a_micro(store: Store) -> None:
-    chosen = settings(max_examples=15, stateful_step_count=20)
+    chosen = settings(max_examples=40, stateful_step_count=20)
     run_state_machine_as_test(lambda: LedgerMachine(store), settings=chosen)
