@@ -15,7 +15,9 @@
     │   ├── AlreadyPosted       the hold was spent
     │   ├── AlreadyVoided       the hold was given back
     │   ├── HoldExpired         the hold ran out of time
-    │   └── ExceedsHold         more than was held
+    │   ├── ExceedsHold         more than was held
+    │   ├── Halted              a kill switch is engaged
+    │   └── NotEligible         evidence or approvals are missing
     ├── BudgetExceeded          the spend would pass the limit
     ├── QueueFull               too many jobs wait already
     ├── TooLarge                the request body is over the limit
@@ -131,6 +133,18 @@ class ExceedsHold(Conflict):
     """More than was held; settle the hold if it was spent already."""
 
     code = "exceeds_hold"
+
+
+class Halted(Conflict):
+    """A kill switch is engaged; nothing new may be spent until it is released."""
+
+    code = "halted"
+
+
+class NotEligible(Conflict):
+    """What this needs first is missing."""
+
+    code = "not_eligible"
 
 
 class BudgetExceeded(GaelpError):

@@ -90,7 +90,7 @@ class NewAccount:
     closes_at: datetime | None = None
 
     def __post_init__(self) -> None:
-        _currency(self.currency)
+        check_currency(self.currency)
         zone(self.timezone)
         if (self.scope is Scope.GLOBAL) != (self.subject == ""):
             raise InvalidInput("`subject` names whose account it is, and is empty for the global one only.")
@@ -142,7 +142,7 @@ class Hold:
     def __post_init__(self) -> None:
         _key(self.key)
         _accounts(self.account_ids)
-        _currency(self.currency)
+        check_currency(self.currency)
         whole_micros(self.amount_micros)
         if self.margin_micros != 0 or isinstance(self.margin_micros, bool | float):
             whole_micros(self.margin_micros, field="margin_micros")
@@ -215,7 +215,7 @@ class Spend:
     def __post_init__(self) -> None:
         _key(self.key)
         _accounts(self.account_ids)
-        _currency(self.currency)
+        check_currency(self.currency)
         whole_micros(self.amount_micros)
         if self.occurred_at is not None:
             moment(self.occurred_at, field="occurred_at")
@@ -236,7 +236,7 @@ class Correct:
     def __post_init__(self) -> None:
         _key(self.key)
         _accounts(self.account_ids)
-        _currency(self.currency)
+        check_currency(self.currency)
         if isinstance(self.delta_micros, bool) or not isinstance(self.delta_micros, int):
             raise InvalidInput("`delta_micros` must be a whole number of micros.")
         whole_micros(abs(self.delta_micros), field="delta_micros")
@@ -420,7 +420,8 @@ def _accounts(ids: tuple[int, ...]) -> None:
         raise InvalidInput("`account_ids` must name each account once.")
 
 
-def _currency(code: str | None) -> None:
+def check_currency(code: str | None) -> None:
+    """Raise ``InvalidInput`` for what is no ISO 4217 code."""
     if not isinstance(code, str) or _CURRENCY.fullmatch(code) is None:
         raise InvalidInput(f"`currency` must be three capital letters such as 'EUR'; got {str(code)[:16]!r}.")
 
