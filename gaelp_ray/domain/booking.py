@@ -4,13 +4,14 @@ Each operation is judged on the ledger as those before it leave it. The order in
 
 1. the key was used before: the first answer, or ``IdempotencyConflict``
 2. the operation it follows was refused: ``LinkFailed``
-3. a job, account or hold does not exist: ``NotFound``
-4. the accounts keep other money than named: ``MixedCurrencies``
-5. an account is closed: ``AccountClosed``
-6. the hold is resolved: ``AlreadyPosted``, ``AlreadyVoided``, ``HoldExpired``
-7. more than was held: ``ExceedsHold``
-8. an account would hold more than can be counted: ``InvalidInput``
-9. over a limit: ``BudgetExceeded``, of the account with the lowest id and there the shortest window
+3. a kill switch stops it: ``Halted``
+4. a job, account or hold does not exist: ``NotFound``
+5. the accounts keep other money than named: ``MixedCurrencies``
+6. an account is closed: ``AccountClosed``
+7. the hold is resolved: ``AlreadyPosted``, ``AlreadyVoided``, ``HoldExpired``
+8. more than was held: ``ExceedsHold``
+9. an account would hold more than can be counted: ``InvalidInput``
+10. over a limit: ``BudgetExceeded``, of the account with the lowest id and there the shortest window
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ from gaelp_ray.domain.ledger import (
     operation,
 )
 from gaelp_ray.domain.money import MAX_MICROS, written
+from gaelp_ray.domain.switches import Board
 from gaelp_ray.domain.windows import Period, window
 
 #: Account, period and beginning: what identifies a window.
@@ -77,6 +79,7 @@ class Book:
     answers: dict[str, Answer]
     #: Those of the jobs named by holds that exist.
     jobs: frozenset[int] = frozenset()
+    board: Board = field(default_factory=Board)
     usages: dict[UsageKey, Usage] = field(default_factory=dict)
 
 
@@ -158,6 +161,8 @@ class _Booking:
 
     def _hold(self, request: Hold) -> Receipt:
         self._require_link(request.follows)
+        if halted := self._book.board.refusal(request):
+            raise halted
         if request.job_id is not None and request.job_id not in self._book.jobs:
             raise NotFound(f"There is no job {request.job_id}.")
         accounts = self._accounts(request.account_ids, request.currency)

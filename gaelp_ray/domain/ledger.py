@@ -350,6 +350,7 @@ _REFUSALS: dict[str, type[GaelpError]] = {
         errors.HoldExpired,
         errors.ExceedsHold,
         errors.BudgetExceeded,
+        errors.Halted,
     )
 }
 

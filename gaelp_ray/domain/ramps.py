@@ -7,10 +7,12 @@ canary ── held its time, healthy ──> ramping ── last stage held ─�
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from statistics import median
 
 from gaelp_ray.domain.errors import InvalidInput
 
@@ -81,6 +83,30 @@ class Ramp:
         if self.state is RampState.FULL:
             return self.full_day_micros
         return self.full_day_micros * self.stages[self.stage].percent // 100
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """What a stage must show."""
+
+    #: Values of the metric that watches over it, such as profit per hour, before anything is said of it.
+    min_samples: int
+    #: The least that their median may be.
+    min_value: float
+
+
+def assess(values: Sequence[float], bar: Bar, *, trouble: str | None) -> tuple[Health, str]:
+    """The health of a stage, and why. ``trouble``: what is wrong already, whatever the values say."""
+    if trouble is not None:
+        return Health.UNHEALTHY, trouble
+    if not all(map(math.isfinite, values)):
+        return Health.UNHEALTHY, "A value of the metric is not a finite number."
+    if len(values) < bar.min_samples:
+        return Health.UNKNOWN, f"{len(values)} values of {bar.min_samples} are there."
+    found = median(values)
+    if found < bar.min_value:
+        return Health.UNHEALTHY, f"The median is {found:g}, and at least {bar.min_value:g} is needed."
+    return Health.HEALTHY, ""
 
 
 def begin(stages: Sequence[Stage], full_day_micros: int, now: datetime) -> Ramp:

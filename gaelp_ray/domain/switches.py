@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from gaelp_ray.domain.errors import Halted, InvalidInput
-from gaelp_ray.domain.ledger import MAX_REASON, Hold, Outcome, Request
+from gaelp_ray.domain.ledger import MAX_REASON, Hold, Request
 
 
 class SwitchScope(StrEnum):
@@ -86,22 +86,24 @@ _WIDTH = {scope: width for width, scope in enumerate(reversed(SwitchScope))}
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """Engaged switches as a guard remembers them, to refuse without asking the database.
+    """Engaged switches by the accounts and jobs that they stop.
 
-    It may be a moment behind. The transaction looks again, under lock.
+    A guard remembers one, to refuse without asking the database; it may be a moment behind. The transaction
+    reads its own, under lock.
     """
 
     everything: Switch | None = None
     accounts: Mapping[int, Switch] = field(default_factory=dict)
+    jobs: Mapping[int, Switch] = field(default_factory=dict)
 
-    def stops(self, hold: Hold) -> Switch | None:
+    def refusal(self, request: Request) -> Halted | None:
+        """None for what is to be asked of the ledger: anything but a hold that is stopped."""
+        switch = self._stopping(request) if isinstance(request, Hold) else None
+        return switch.refusal() if switch is not None else None
+
+    def _stopping(self, hold: Hold) -> Switch | None:
         if self.everything is not None:
             return self.everything
+        if hold.job_id is not None and hold.job_id in self.jobs:
+            return self.jobs[hold.job_id]
         return next((self.accounts[i] for i in hold.account_ids if i in self.accounts), None)
-
-    def refuse(self, requests: Iterable[Request]) -> list[Outcome | None]:
-        """A refusal for each hold that is stopped, None for what is to be asked of the ledger."""
-        if self.everything is None and not self.accounts:
-            return [None for _ in requests]
-        stopping = [self.stops(r) if isinstance(r, Hold) else None for r in requests]
-        return [switch.refusal() if switch is not None else None for switch in stopping]

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from datetime import datetime
 
 from sqlalchemy import Connection
 
+from gaelp_ray.domain.access import SYSTEM, Principal
 from gaelp_ray.domain.agents import AgentType
 from gaelp_ray.domain.budgets import Alert, Usage, marks_passed
 from gaelp_ray.domain.errors import Conflict, InvalidInput, NotFound
 from gaelp_ray.domain.ledger import Account, Limit, NewAccount, Scope, check_opening
 from gaelp_ray.domain.money import MAX_MICROS
 from gaelp_ray.domain.windows import Period, window
+from gaelp_ray.services import audit
 from gaelp_ray.store import accounts as account_store
 from gaelp_ray.store import agents as agent_store
 from gaelp_ray.store import ledger as ledger_store
 
 
-def open_account(tx: Connection, new: NewAccount, *, now: datetime) -> Account:
+def open_account(tx: Connection, new: NewAccount, *, now: datetime, by: Principal = SYSTEM) -> Account:
     """Open an account, or return the one that was opened so before.
 
     Raises ``Conflict`` if it was opened with another time zone or end, ``Forbidden`` for real money of a
     simulation agent, ``NotFound`` for an agent that does not exist.
     """
     check_opening(new, _agent_type(tx, new.subject) if new.scope is Scope.AGENT else None)
-    account_store.add(tx, new, now=now)
+    added = account_store.add(tx, new, now=now)
     account = account_store.find(tx, new)
     assert account is not None
+    if added:
+        audit.record(tx, "account.open", f"account {account.id}", by=by, now=now, after=asdict(new))
     if (account.timezone, account.closes_at) != (new.timezone, new.closes_at):
         raise Conflict(
             f"Account {account.id} exists already, in {account.timezone} and closing at "
@@ -37,7 +42,13 @@ def open_account(tx: Connection, new: NewAccount, *, now: datetime) -> Account:
 
 
 def set_limit(
-    tx: Connection, account_id: int, period: Period, limit_micros: int | None, *, now: datetime
+    tx: Connection,
+    account_id: int,
+    period: Period,
+    limit_micros: int | None,
+    *,
+    now: datetime,
+    by: Principal = SYSTEM,
 ) -> Usage:
     """Limit what an account may use in each window of a period; None counts without limiting.
 
@@ -50,6 +61,7 @@ def set_limit(
     if account is None:
         raise NotFound(f"There is no account {account_id}.")
     limit = Limit(account_id, period, limit_micros)
+    before = account_store.limits(tx, [account_id])[account_id]
     account_store.set_limit(tx, limit, now=now)
     empty = _empty(account, limit, now)
     key = (account_id, period, empty.window.starts_at)
@@ -57,6 +69,7 @@ def set_limit(
     if marks := marks_passed(usage):
         usage = replace(usage, told_percent=marks[-1])
         ledger_store.write_usages(tx, [usage], [Alert(usage, mark, now) for mark in marks])
+    _audit(tx, before, limit, by, now)
     return usage
 
 
@@ -90,6 +103,13 @@ def usages(connection: Connection, account_id: int, *, now: datetime) -> list[Us
     empty = [_empty(owner, limit, now) for limit in limits]
     needed = {(account_id, usage.period, usage.window.starts_at): usage for usage in empty}
     return list((needed | ledger_store.read_windows(connection, needed)).values())
+
+
+def _audit(tx: Connection, before: Sequence[Limit], limit: Limit, by: Principal, now: datetime) -> None:
+    was = {str(each.period): each.limit_micros for each in before if each.period is limit.period}
+    after = {str(limit.period): limit.limit_micros}
+    subject = f"account {limit.account_id}"
+    audit.record(tx, "limit.set", subject, by=by, now=now, before=was or None, after=after)
 
 
 def _empty(owner: Account, limit: Limit, now: datetime) -> Usage:

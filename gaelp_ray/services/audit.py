@@ -31,7 +31,8 @@ def record(
 ) -> Seal:
     """Record a change in the transaction that makes it: ``limit.set`` of ``account 7``, before and after.
 
-    """Record a change in the transaction that makes it: ``limit.set`` of ``account 7``.
+    Whoever records waits for others that do, until they commit. So it is the last thing that a transaction
+    does.
     """
     return audit_store.add(
         tx, Record(now, by.user, action, subject, canonical(before), canonical(after), by.request_id)

@@ -1,6 +1,7 @@
 """The ledger in the database: locked, read and written in a handful of statements for a whole batch.
 
-Locks are taken in one order: the rows of accounts by id, then keys of operations by their text. Windows and
+Locks are taken in one order: that of the kill switches, the rows of accounts by id, then keys of operations
+by their text. Windows and
 holds are changed only by who holds the rows of all their accounts.
 """
 
@@ -33,8 +34,10 @@ from gaelp_ray.domain.ledger import (
     Void,
     refusal,
 )
+from gaelp_ray.domain.switches import Board
 from gaelp_ray.domain.windows import Period
 from gaelp_ray.store import accounts as account_store
+from gaelp_ray.store import switches as switch_store
 from gaelp_ray.store.engine import LostRace
 from gaelp_ray.store.tables import jobs, ledger_operations, money_holds
 
@@ -45,20 +48,24 @@ def lock_book(tx: Connection, requests: Sequence[Request], *, now: datetime) -> 
     """Everything that deciding the requests needs, under lock until the transaction ends."""
     hold_keys = {r.hold_key for r in requests if isinstance(r, Post | Void | Settle | Expire)}
     ids = {i for r in requests if not isinstance(r, Post | Void | Settle | Expire) for i in r.account_ids}
+    asked = [r for r in requests if isinstance(r, Hold)]
+    jobs_named = {r.job_id for r in asked if r.job_id is not None}
+    if asked:
+        switch_store.lock_shared(tx)
     ids |= _accounts_of(tx, hold_keys)
     accounts = account_store.lock(tx, ids)
     holds = _holds(tx, hold_keys)
     if not all(ids.issuperset(held.account_ids) for held in holds.values()):
         raise LostRace  # A hold was made after its accounts were looked for.
     keys = {r.key for r in requests}
-    asked = [r for r in requests if isinstance(r, Hold)]
     keys |= {r.follows for r in asked if r.follows is not None}
     book = Book(
         accounts=accounts,
         limits=account_store.limits(tx, ids),
         holds=holds,
         answers=_answers(tx, keys),
-        jobs=_existing_jobs(tx, {r.job_id for r in asked if r.job_id is not None}),
+        jobs=_existing_jobs(tx, jobs_named),
+        board=switch_store.board(tx, account_ids=ids, job_ids=jobs_named) if asked else Board(),
     )
     book.usages = ensure_windows(tx, usages_needed(book, requests, now))
     return book

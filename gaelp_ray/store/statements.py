@@ -27,6 +27,13 @@ def posted_since(connection: Connection, account_id: int, *, since: datetime, un
     return _sum(connection, account_id, columns.at >= since, columns.at < until).posted_micros
 
 
+def used_between(connection: Connection, account_id: int, *, since: datetime, until: datetime) -> int:
+    """Micros that were held from ``since`` on and before ``until``, less what of them returned."""
+    columns = ledger_entries.c
+    counted = _sum(connection, account_id, columns.counted_at >= since, columns.counted_at < until)
+    return counted.pending_micros + counted.posted_micros
+
+
 @dataclass(frozen=True, slots=True)
 class After:
     """Where a page of a statement ended."""

@@ -563,9 +563,13 @@ reviewed_actions = Table(
     "reviewed_actions",
     metadata,
     _id(),
+    #: Made by the caller, and of the hold that pays for it; the same key gets the same verdict again.
+    Column("key", Text, nullable=False, unique=True),
     Column("agent_id", BigInteger, ForeignKey("agents.id"), nullable=False),
     Column("action", JSONB, nullable=False),
     Column("measured", JSONB, nullable=False),
+    #: What it was cut to; NULL when it was not to happen.
+    Column("allowed", JSONB),
     Column("verdict", Text, nullable=False),
     _at("at"),
     CheckConstraint(_one_of("verdict", ["allow", *map(str, Severity)]), name="verdict"),

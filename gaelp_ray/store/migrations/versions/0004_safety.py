@@ -167,9 +167,11 @@ def upgrade() -> None:
     op.create_table(
         "reviewed_actions",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
         sa.Column("agent_id", sa.BigInteger(), nullable=False),
         sa.Column("action", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("measured", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("allowed", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("verdict", sa.Text(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint(
@@ -177,6 +179,7 @@ def upgrade() -> None:
         ),
         sa.ForeignKeyConstraint(["agent_id"], ["agents.id"], name=op.f("fk_reviewed_actions_agent_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_reviewed_actions")),
+        sa.UniqueConstraint("key", name=op.f("uq_reviewed_actions_key")),
     )
     op.create_index("ix_reviewed_actions_agent_id_at", "reviewed_actions", ["agent_id", "at"], unique=False)
     op.create_table(
