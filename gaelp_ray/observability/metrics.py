@@ -53,3 +53,10 @@ LEDGER_DIFFERENCES = Metric(
     Kind.GAUGE,
     "What the reconciler found that does not add up; 0 when all is right.",
 )
+VIOLATIONS = Metric(
+    "gaelp_violations", Kind.GAUGE, "Rules of safety policies broken in the last hour.", ("severity",)
+)
+KILL_SWITCHES = Metric("gaelp_kill_switches_engaged", Kind.GAUGE, "Kill switches that are engaged.")
+AUDIT_BREAKS = Metric(
+    "gaelp_audit_breaks", Kind.GAUGE, "Records of the audit that were edited, removed or moved; 0 when none."
+)
