@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 from pydantic import ValidationError
 
-from gaelp_ray.cli import agents, jobs, local, tokens
+from gaelp_ray.cli import agents, audit, jobs, local, tokens
 from gaelp_ray.cli.demo import demo
 from gaelp_ray.cli.metrics import metrics
 from gaelp_ray.cli.output import print_error
@@ -25,6 +25,7 @@ app.command()(demo)
 app.add_typer(agents.app, name="agents")
 app.add_typer(jobs.app, name="jobs")
 app.command()(metrics)
+app.add_typer(audit.app, name="audit")
 tokens.register(app)
 
 

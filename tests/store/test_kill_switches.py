@@ -18,10 +18,11 @@ from gaelp_ray.domain.errors import Forbidden, Halted, InvalidInput, NotFound
 from gaelp_ray.domain.ledger import Money, Receipt, Scope
 from gaelp_ray.domain.roles import Role
 from gaelp_ray.domain.switches import EVERYTHING, SwitchScope, Target
-from gaelp_ray.services import agents, audit, roles, switches
+from gaelp_ray.services import agents, audit, ledger, roles, switches
 from gaelp_ray.store.engine import Store
 from tests.bank import Bank, a_hold, a_post, a_settlement, a_spend, name
 from tests.builders import ADMIN, ANN, BOB, World, an_agent
+from tests.service import eventually
 
 
 @pytest.fixture
@@ -197,6 +198,19 @@ def test_no_hold_slips_through_while_a_switch_is_thrown(bank: Bank) -> None:
             assert [spender.result(timeout=60) for spender in spenders] == [[]] * 8
         finally:
             stop.set()
+
+
+def test_a_switch_waits_for_the_holds_that_are_being_made(bank: Bank, sql: Any) -> None:
+    team = bank.open()
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    with ThreadPoolExecutor(1) as pool:
+        with bank.store.engine.begin() as tx:
+            assert isinstance(ledger.apply(tx, [a_hold("first", team)], now=bank.now)[0], Receipt)
+            engaging = pool.submit(engage, bank, EVERYTHING)
+            eventually(lambda: sql(waiting) == [(1,)])
+            assert not engaging.done()
+        assert engaging.result(timeout=30).engaged
+    assert not holds(bank, "second", team)
 
 
 async def seen(condition: Callable[[], bool]) -> None:
