@@ -93,6 +93,11 @@ def pending_holds(connection: Connection, account_id: int, *, limit: int) -> lis
     return [_held(row) for row in connection.execute(query)]
 
 
+def get_holds(connection: Connection, keys: Iterable[str]) -> dict[str, HeldMoney]:
+    """By key; those that do not exist are left out."""
+    return _holds(connection, keys)
+
+
 def get_hold(connection: Connection, key: str) -> HeldMoney | None:
     return _holds(connection, {key}).get(key)
 

@@ -712,3 +712,11 @@ platform_reports = Table(
     CheckConstraint("cost_micros >= 0", name="cost"),
     Index("ix_platform_reports_received_at", "platform", "received_at"),
 )
+
+#: What was booked beside the hold of an order, to make the ledger say what its platform says.
+platform_corrections = Table(
+    "platform_corrections",
+    metadata,
+    Column("order_key", Text, primary_key=True),
+    Column("corrected_micros", BigInteger, nullable=False),
+)

@@ -93,6 +93,12 @@ def upgrade() -> None:
         postgresql_where=sa.text("engaged"),
     )
     op.create_table(
+        "platform_corrections",
+        sa.Column("order_key", sa.Text(), nullable=False),
+        sa.Column("corrected_micros", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("order_key", name=op.f("pk_platform_corrections")),
+    )
+    op.create_table(
         "platform_reports",
         sa.Column("platform", sa.Text(), nullable=False),
         sa.Column("order_key", sa.Text(), nullable=False),
@@ -308,6 +314,7 @@ def downgrade() -> None:
     op.drop_table("policies")
     op.drop_index("ix_platform_reports_received_at", table_name="platform_reports")
     op.drop_table("platform_reports")
+    op.drop_table("platform_corrections")
     op.drop_index("ix_kill_switches_engaged", table_name="kill_switches", postgresql_where=sa.text("engaged"))
     op.drop_table("kill_switches")
     op.drop_index("ix_audit_records_subject_seq", table_name="audit_records")
