@@ -30,6 +30,8 @@ STATUSES: dict[type[domain.GaelpError], tuple[int, str, str]] = {
     domain.AlreadyVoided: (409, "already_voided", "Conflict"),
     domain.HoldExpired: (409, "hold_expired", "Conflict"),
     domain.ExceedsHold: (409, "exceeds_hold", "Conflict"),
+    domain.Halted: (409, "halted", "Conflict"),
+    domain.NotEligible: (409, "not_eligible", "Conflict"),
     domain.BudgetExceeded: (402, "budget_exceeded", "Over budget"),
     domain.QueueFull: (429, "queue_full", "Too many"),
     domain.TooLarge: (413, "too_large", "Too large"),
