@@ -22,8 +22,6 @@ class RampState(StrEnum):
     RAMPING = "ramping"
     FULL = "full"
     ROLLED_BACK = "rolled_back"
-    #: Somebody ended it, for another ramp or for good.
-    ENDED = "ended"
 
 
 LIVE_RAMPS = frozenset({RampState.CANARY, RampState.RAMPING})

@@ -116,7 +116,7 @@ def _judge(
     if halted is not None:
         raise halted
     ruling = policies.of_agent(tx, action.agent_id)
-    measured = _measure(tx, action, ruling, account, reported, now)
+    measured = _measure(tx, action, hold, ruling, account, reported, now)
     verdict = review(action, ruling, measured, now)
     review_store.add(tx, hold.key, action, measured, verdict, now=now)
     if isinstance(verdict, Allow | Clip):
@@ -129,18 +129,19 @@ def _judge(
 def _measure(
     tx: Connection,
     action: Action,
+    hold: Hold,
     ruling: Sequence[Policy],
     account: Account,
     reported: Reported,
     now: datetime,
 ) -> Measured:
+    """What the ledger knows and what was reported. The margin of the hold counts as spent: it may be."""
     periods = {rule.period for policy in ruling for rule in policy.rules if isinstance(rule, SpendCap)}
     spans = {period: window(period, account.timezone, now) for period in periods}
+    spent = {period: _used(tx, account, span.starts_at, span.ends_at) for period, span in spans.items()}
     return Measured(
-        spent_micros={
-            period: _used(tx, account, span.starts_at, span.ends_at) for period, span in spans.items()
-        },
-        last_hour_micros=_used(tx, account, now - _HOUR, now + _HOUR),
+        spent_micros={period: micros + hold.margin_micros for period, micros in spent.items()},
+        last_hour_micros=_used(tx, account, now - _HOUR, now + _HOUR) + hold.margin_micros,
         hour_before_micros=_used(tx, account, now - 2 * _HOUR, now - _HOUR),
         profit_micros=reported.profit_micros,
         peak_profit_micros=reported.peak_profit_micros,

@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from gaelp_ray.domain.access import Principal
+from gaelp_ray.domain.agents import Agent
 from gaelp_ray.domain.errors import NotFound
 from gaelp_ray.domain.roles import Role
 from gaelp_ray.domain.switches import Board, Switch, SwitchScope, Target, check_reason, covering
@@ -22,8 +23,12 @@ def engage(tx: Connection, target: Target, *, reason: str, by: Principal, now: d
     nothing. Comes before anything in its transaction that locks accounts.
     """
     check_reason(reason)
-    if not _is_own(tx, target, by):
+    agent = _agent(tx, target)
+    own = agent is not None and agent.owner == by.user
+    if not own and target != Target(SwitchScope.USER, by.user):
         roles.require(tx, Role.OPERATOR, by=by)
+    if agent is None and target.scope is SwitchScope.AGENT:
+        raise NotFound(f"There is no agent {target.subject}.")
     wanted = Switch(target, True, reason, by.user, now)
     return _move(tx, wanted, by) or _known(tx, target)
 
@@ -88,13 +93,8 @@ def _known(tx: Connection, target: Target) -> Switch:
     return found
 
 
-def _is_own(tx: Connection, target: Target, by: Principal) -> bool:
-    if target.scope is SwitchScope.USER:
-        return target.subject == by.user
-    if target.scope is not SwitchScope.AGENT:
-        return False
-    known = target.subject.isascii() and target.subject.isdecimal()
-    agent = agent_store.get(tx, int(target.subject)) if known else None
-    if agent is None:
-        raise NotFound(f"There is no agent {target.subject}, or you may not see it.")
-    return agent.owner == by.user
+def _agent(tx: Connection, target: Target) -> Agent | None:
+    named = target.subject.isascii() and target.subject.isdecimal()
+    if target.scope is not SwitchScope.AGENT or not named:
+        return None
+    return agent_store.get(tx, int(target.subject))

@@ -149,8 +149,11 @@ def test_every_move_of_a_switch_is_audited(bank: Bank) -> None:
 
 
 def test_what_is_not_there_cannot_be_switched(bank: Bank) -> None:
-    with pytest.raises(NotFound, match="no agent 99"):
-        engage(bank, agent(99), by=ANN)
+    for nobody in (agent(99), Target(SwitchScope.AGENT, "bidder")):
+        with pytest.raises(NotFound, match="no agent"):
+            engage(bank, nobody)
+        with pytest.raises(Forbidden):
+            engage(bank, nobody, by=ANN)
     with pytest.raises(NotFound, match="not engaged"):
         release(bank, EVERYTHING)
     for bad in ((SwitchScope.GLOBAL, "x"), (SwitchScope.USER, ""), (SwitchScope.USER, "a\nb")):

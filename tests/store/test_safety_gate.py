@@ -86,6 +86,13 @@ def test_a_clipped_action_is_held_as_it_was_cut(desk: Desk) -> None:
     assert desk.violations() == [("clip", "action_cap"), ("clip", "bid_cap")]
 
 
+def test_the_margin_of_a_hold_stays_within_the_cap(desk: Desk) -> None:
+    desk.rule({"rule": "spend_cap", "period": "day", "max_micros": 100, "on_breach": "clip"})
+    admitted = desk.admit_hold(a_hold("h", desk.account, margin_micros=30), desk.action())
+    assert admitted.action == desk.action(70)
+    assert desk.used(desk.account) == (100, 0)
+
+
 def test_what_returned_may_be_spent_again(desk: Desk) -> None:
     desk.rule({"rule": "spend_cap", "period": "day", "max_micros": 150})
     desk.admit("first")

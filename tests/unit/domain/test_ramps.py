@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -100,8 +99,3 @@ def test_health_is_the_median_and_no_trouble(case: str) -> None:
 def test_stages_grow_to_the_whole(stages: tuple[Stage, ...]) -> None:
     with pytest.raises(InvalidInput):
         begin(stages, 1000, T0)
-
-
-def test_an_ended_ramp_never_moves() -> None:
-    ended = replace(begin(STAGES, 1000, T0), state=RampState.ENDED)
-    assert step(ended, BAD, "why", T0 + 9 * HOUR) == ended

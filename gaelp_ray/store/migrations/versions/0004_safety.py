@@ -228,7 +228,7 @@ def upgrade() -> None:
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
-            "state IN ('canary', 'ramping', 'full', 'rolled_back', 'ended')", name=op.f("ck_ramps_state")
+            "state IN ('canary', 'ramping', 'full', 'rolled_back')", name=op.f("ck_ramps_state")
         ),
         sa.CheckConstraint("full_day_micros > 0", name=op.f("ck_ramps_full_day")),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_ramps_account_id")),
