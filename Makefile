@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast check format bench bench-api bench-start bench-live bench-scheduler clean
+.PHONY: help setup demo test test-fast check format bench bench-api bench-start bench-live bench-scheduler \
+	bench-ledger race clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -22,7 +23,7 @@ demo: setup ## Start the service, train an agent, watch it learn, compare it, st
 	$(BIN)/gaelp demo $(ARGS)
 
 test: setup ## Every test, the ones that kill processes too
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -m 'not slow' $(ARGS)
 
 test-fast: setup ## Tests that need no Ray: seconds, not minutes
 	$(BIN)/pytest tests/unit tests/store tests/properties $(ARGS)
@@ -37,7 +38,7 @@ format: setup ## Put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: bench-api bench-start bench-live bench-scheduler ## Every benchmark, one JSON line a figure
+bench: bench-api bench-start bench-live bench-scheduler bench-ledger ## Every benchmark, one JSON line a figure
 
 bench-api: setup ## Requests per second beside Serve's default proxy and a bare handler
 	$(BIN)/python -m tests.benchmarks.bench_api
@@ -50,6 +51,12 @@ bench-live: setup ## Report to WebSocket, beside polling
 
 bench-scheduler: setup ## Admissions per second beside one transaction each, take-over, memory
 	$(BIN)/python -m tests.benchmarks.bench_scheduler $(ARGS)
+
+bench-ledger: setup ## Holds per second beside a transaction and row lock for each
+	$(BIN)/python -m tests.benchmarks.bench_ledger
+
+race: setup ## Ten processes of a hundred spenders each, killed at random, with the database: minutes
+	$(BIN)/pytest -m slow tests/chaos/test_ledger_race.py $(ARGS)
 
 clean: ## Remove .venv and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

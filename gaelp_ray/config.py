@@ -54,6 +54,7 @@ class Settings(BaseSettings):
     replicas: int = Field(default=2, ge=1, description="API replicas.")
     launchers: int = Field(default=2, ge=1, le=64, description="Launcher actors.")
     hub_shards: int = Field(default=1, ge=1, le=16, description="Metrics hub actors.")
+    budget_guards: int = Field(default=1, ge=1, le=16, description="Budget guard actors.")
     pool_size: int = Field(default=8, ge=1, description="Database connections per process.")
 
     tick: timedelta = Field(default=timedelta(seconds=1), description="Longest time between scheduler ticks.")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 
+from gaelp_ray.actors.budget_guard import BudgetGuard
 from gaelp_ray.actors.cluster import cluster_id
 from gaelp_ray.actors.hub import MetricsHub
 from gaelp_ray.actors.launcher import Launcher
@@ -30,6 +32,15 @@ class ControlPlane:
     launchers: dict[str, Any]
     hubs: tuple[Any, ...]
     quota_ledger: Any
+    guards: tuple[Any, ...]
+
+    def guard(self, account_ids: Iterable[int]) -> Any:
+        """The guard that gathers the operations of these accounts.
+
+        The lowest id decides: what widely shared accounts, which are opened first, have in common is their
+        row lock, and behind one guard its waiters share a transaction.
+        """
+        return self.guards[min(account_ids) % len(self.guards)]
 
 
 def ensure(settings: Settings) -> ControlPlane:
@@ -41,7 +52,8 @@ def ensure(settings: Settings) -> ControlPlane:
         name = f"{cluster[:16]}/launcher-{i}"
         launchers[name] = _actor(Launcher, f"launcher-{i}", settings, name, cluster, hubs[i % len(hubs)])
     scheduler = _actor(Scheduler, _SCHEDULER, settings, cluster, launchers)
-    return ControlPlane(scheduler, launchers, hubs, _actor(QuotaLedger, _QUOTA_LEDGER, settings))
+    guards = tuple(_actor(BudgetGuard, _guard_name(i), settings, i) for i in range(settings.budget_guards))
+    return ControlPlane(scheduler, launchers, hubs, _actor(QuotaLedger, _QUOTA_LEDGER, settings), guards)
 
 
 def scheduler() -> Any:
@@ -57,11 +69,22 @@ def quota_ledger() -> Any:
 def names(settings: Settings) -> list[str]:
     """Every actor name in use, for taking them down."""
     launchers = [f"launcher-{i}" for i in range(settings.launchers)]
-    return [_SCHEDULER, _QUOTA_LEDGER, *launchers, *(_hub_name(i) for i in range(settings.hub_shards))]
+    hubs = (_hub_name(i) for i in range(settings.hub_shards))
+    return [
+        _SCHEDULER,
+        _QUOTA_LEDGER,
+        *launchers,
+        *hubs,
+        *(_guard_name(i) for i in range(settings.budget_guards)),
+    ]
 
 
 def _hub_name(shard: int) -> str:
     return f"metrics-hub-{shard}"
+
+
+def _guard_name(shard: int) -> str:
+    return f"budget-guard-{shard}"
 
 
 def _actor(cls: type, name: str, *args: Any) -> Any:

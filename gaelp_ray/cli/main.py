@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 from pydantic import ValidationError
 
-from gaelp_ray.cli import agents, holds, jobs, local, quotas, tokens
+from gaelp_ray.cli import agents, audit, holds, jobs, local, quotas, tokens
 from gaelp_ray.cli.demo import demo
 from gaelp_ray.cli.metrics import metrics
 from gaelp_ray.cli.output import print_error
@@ -33,6 +33,7 @@ app.add_typer(quotas.app, name="quotas")
 app.add_typer(holds.app, name="holds")
 app.command()(savings)
 app.command()(replay)
+app.add_typer(audit.app, name="audit")
 tokens.register(app)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gaelp_ray.domain.errors import Forbidden, NotFound
 
@@ -14,6 +14,8 @@ class Principal:
     #: The user's name, the ``sub`` claim.
     user: str
     admin: bool = False
+    #: Of the request that is being answered, for the audit. Two requests of one user are equal all the same.
+    request_id: str | None = field(default=None, compare=False)
 
     def may_see(self, owner: str) -> bool:
         return self.admin or self.user == owner

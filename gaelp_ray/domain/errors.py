@@ -3,13 +3,22 @@
     GaelpError
     ├── InvalidInput            the request can never work as written
     │   ├── Unsatisfiable       no node of this cluster can ever hold the job
-    │   └── ExceedsQuota        no quota will ever allow the job
+    │   ├── ExceedsQuota        no quota will ever allow the job
+    │   └── MixedCurrencies     the accounts do not all keep the money that was named
     ├── Unauthenticated         no valid token
     ├── Forbidden               a valid token without the right
     ├── NotFound                no such thing, or not visible to the caller
     ├── Conflict                clashes with what is already there
     │   ├── IllegalTransition   the state does not allow the event
-    │   └── IdempotencyConflict same key, other body
+    │   ├── IdempotencyConflict same key, other body
+    │   ├── AccountClosed       the account takes no new holds any more
+    │   ├── LinkFailed          the operation it depends on was refused
+    │   ├── AlreadyPosted       the hold was spent
+    │   ├── AlreadyVoided       the hold was given back
+    │   ├── HoldExpired         the hold ran out of time
+    │   ├── ExceedsHold         more than was held
+    │   ├── Halted              a kill switch is engaged
+    │   └── NotEligible         evidence or approvals are missing
     ├── BudgetExceeded          the spend would pass the limit
     ├── QueueFull               too many jobs wait already
     ├── TooLarge                the request body is over the limit
@@ -89,6 +98,60 @@ class IdempotencyConflict(Conflict):
     """This idempotency key was used before with another body; use a new key."""
 
     code = "idempotency_conflict"
+
+
+class MixedCurrencies(InvalidInput):
+    """All accounts of one operation keep the same kind of money, in the currency it names."""
+
+    code = "mixed_currencies"
+
+
+class AccountClosed(Conflict):
+    """The account is closed and takes no new holds."""
+
+    code = "account_closed"
+
+
+class LinkFailed(Conflict):
+    """The operation that this one follows was refused, so this one is too."""
+
+    code = "link_failed"
+
+
+class AlreadyPosted(Conflict):
+    """The hold was posted before."""
+
+    code = "already_posted"
+
+
+class AlreadyVoided(Conflict):
+    """The hold was voided before."""
+
+    code = "already_voided"
+
+
+class HoldExpired(Conflict):
+    """The hold expired; settle it with what was spent, if anything was."""
+
+    code = "hold_expired"
+
+
+class ExceedsHold(Conflict):
+    """More than was held; settle the hold if it was spent already."""
+
+    code = "exceeds_hold"
+
+
+class Halted(Conflict):
+    """A kill switch is engaged; nothing new may be spent until it is released."""
+
+    code = "halted"
+
+
+class NotEligible(Conflict):
+    """What this needs first is missing."""
+
+    code = "not_eligible"
 
 
 class BudgetExceeded(GaelpError):

@@ -42,6 +42,25 @@ def micros_from_units(amount: int | float | str | Decimal, *, field: str = "amou
     return Micros(int(value * MICROS_PER_UNIT))
 
 
+def whole_micros(amount: object, *, field: str = "amount_micros") -> Micros:
+    """Check an amount that is in micros already: a whole number from 1 to ``MAX_MICROS``.
+
+    Raises ``InvalidInput`` for everything else, floats without a fraction and booleans too.
+    """
+    if isinstance(amount, bool) or not isinstance(amount, int):
+        raise InvalidInput(f"`{field}` must be a whole number of micros; got {str(amount)[:64]}.")
+    if not 0 < amount <= MAX_MICROS:
+        raise InvalidInput(f"`{field}` must be 1 to {MAX_MICROS} micros; got {str(amount)[:64]}.")
+    return Micros(amount)
+
+
 def units_from_micros(amount: int) -> float:
     """Micros as currency units, for people and JSON only; never compute with the result."""
     return amount / MICROS_PER_UNIT
+
+
+def written(amount: int) -> str:
+    """Micros as exact currency units for people: ``12.5``."""
+    whole, micros = divmod(abs(amount), MICROS_PER_UNIT)
+    sign = "-" if amount < 0 else ""
+    return f"{sign}{whole}.{micros:06d}".rstrip("0").rstrip(".")

@@ -61,3 +61,22 @@ GPU_IDLE_SECONDS = Metric(
 SILENT_ATTEMPTS = Metric(
     "gaelp_silent_attempts", Kind.GAUGE, "Attempts without a sign of life for 30 s.", ("launcher",)
 )
+LEDGER_OPERATIONS = Metric(
+    "gaelp_ledger_operations_total", Kind.COUNTER, "Operations the guards answered.", ("shard",)
+)
+LEDGER_COMMIT_SECONDS = Metric(
+    "gaelp_ledger_commit_seconds", Kind.HISTOGRAM, "Length of a guard's transaction.", buckets=_LATENCY_S
+)
+HOLDS_EXPIRED = Metric("gaelp_holds_expired_total", Kind.COUNTER, "Holds that nobody resolved in time.")
+LEDGER_DIFFERENCES = Metric(
+    "gaelp_ledger_differences",
+    Kind.GAUGE,
+    "What the reconciler found that does not add up; 0 when all is right.",
+)
+VIOLATIONS = Metric(
+    "gaelp_violations", Kind.GAUGE, "Rules of safety policies broken in the last hour.", ("severity",)
+)
+KILL_SWITCHES = Metric("gaelp_kill_switches_engaged", Kind.GAUGE, "Kill switches that are engaged.")
+AUDIT_BREAKS = Metric(
+    "gaelp_audit_breaks", Kind.GAUGE, "Records of the audit that were edited, removed or moved; 0 when none."
+)

@@ -183,6 +183,12 @@ def version_by_id(connection: Connection, version_id: int) -> AgentVersion:
     return rows.version(connection.execute(query).one())
 
 
+def find_version_by_id(connection: Connection, version_id: int) -> AgentVersion | None:
+    query = select(*_VERSION_COLUMNS).where(agent_versions.c.id == version_id)
+    row = connection.execute(query).one_or_none()
+    return rows.version(row) if row else None
+
+
 def count_by_type(connection: Connection) -> dict[str, int]:
     query = (
         select(agents.c.type, func.count().label("total"))

@@ -20,6 +20,10 @@ _RETRYABLE = {"40001", "40P01"}
 _TRIES = 3
 
 
+class LostRace(Exception):
+    """A use case found its footing gone: its transaction is rolled back and runs again."""
+
+
 class Store:
     """Runs functions of a connection, each as one transaction or one read."""
 
@@ -46,8 +50,8 @@ class Store:
             try:
                 with self._engine.begin() as tx:
                     return use_case(tx, *args, **kwargs)
-            except (SQLAlchemyError, ValueError) as error:
-                if attempt < _TRIES and _sqlstate(error) in _RETRYABLE:
+            except (SQLAlchemyError, ValueError, LostRace) as error:
+                if attempt < _TRIES and (isinstance(error, LostRace) or _sqlstate(error) in _RETRYABLE):
                     continue
                 raise translate(error) from error
         raise AssertionError("unreachable")
@@ -110,7 +114,7 @@ def translate(error: Exception) -> Exception:
     if isinstance(error, UnicodeEncodeError) or (isinstance(error, ValueError) and "NUL" in str(error)):
         return InvalidInput(_NOT_TEXT)
     state = _sqlstate(error) or ""
-    if state in _RETRYABLE:
+    if isinstance(error, LostRace) or state in _RETRYABLE:
         return Unavailable(_BUSY)
     if state in _BY_STATE:
         known = _BY_STATE[state]

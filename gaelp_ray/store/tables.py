@@ -10,6 +10,7 @@ from sqlalchemy import (
     DateTime,
     Float,
     ForeignKey,
+    ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
@@ -21,13 +22,21 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.types import UserDefinedType
 
+from gaelp_ray.domain.approvals import ApprovalState, Purpose
 from gaelp_ray.domain.holds import HoldMode, HoldScope
 from gaelp_ray.domain.jobs import LIVE, JobState
+from gaelp_ray.domain.ledger import AtExpiry, HoldState, Money, Operation, Scope
 from gaelp_ray.domain.quotas import QuotaKind
+from gaelp_ray.domain.ramps import RampState
 from gaelp_ray.domain.requests import Spot
+from gaelp_ray.domain.roles import Role
+from gaelp_ray.domain.safety.policies import Attach
+from gaelp_ray.domain.safety.verdicts import Severity
+from gaelp_ray.domain.switches import SwitchScope
+from gaelp_ray.domain.windows import Period
 
 metadata = MetaData(
     naming_convention={
@@ -433,4 +442,388 @@ queue_depth = Table(
     Column("waiting", BigInteger, nullable=False),
     _at("counted_at"),
     CheckConstraint("id = 1", name="one_row"),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    _id(),
+    Column("scope", Text, nullable=False),
+    #: The agent's id, the user's, team's or campaign's name; empty for the global account.
+    Column("subject", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("money", Text, nullable=False),
+    Column("timezone", Text, nullable=False),
+    _at("closes_at", nullable=True),
+    _at("created_at"),
+    CheckConstraint(_one_of("scope", [str(s) for s in Scope]), name="scope"),
+    CheckConstraint(_one_of("money", [str(m) for m in Money]), name="money"),
+    UniqueConstraint("scope", "subject", "currency", "money"),
+)
+
+account_limits = Table(
+    "account_limits",
+    metadata,
+    Column("account_id", BigInteger, ForeignKey("accounts.id"), primary_key=True),
+    Column("period", Text, primary_key=True),
+    #: NULL: counted, not limited.
+    Column("limit_micros", BigInteger),
+    _at("updated_at"),
+    CheckConstraint(_one_of("period", [str(p) for p in Period]), name="period"),
+    CheckConstraint("limit_micros >= 0", name="limit"),
+)
+
+#: Running sums of ``ledger_entries``, kept so that a limit is tested without adding them up. Whoever changes
+#: one holds its account's row.
+account_windows = Table(
+    "account_windows",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True),
+    Column("period", Text, primary_key=True),
+    Column("starts_at", DateTime(timezone=True), primary_key=True),
+    _at("ends_at"),
+    Column("pending_micros", BigInteger, nullable=False),
+    Column("posted_micros", BigInteger, nullable=False),
+    Column("told_percent", Integer, nullable=False, server_default="0"),
+    _at("breached_at", nullable=True),
+    ForeignKeyConstraint(["account_id", "period"], ["account_limits.account_id", "account_limits.period"]),
+    CheckConstraint("pending_micros >= 0", name="pending"),
+)
+
+#: Every operation under the key that its caller made, with its answer. A trigger keeps rows as they are.
+ledger_operations = Table(
+    "ledger_operations",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("operation", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    #: NULL when it was carried out, else the code of the error that it was refused with.
+    Column("refusal", Text),
+    Column("message", Text),
+    Column("details", JSONB),
+    Column("hold_key", Text),
+    Column("amount_micros", BigInteger),
+    _at("expires_at", nullable=True),
+    Column("breached", Boolean, nullable=False),
+    Column("note", Text),
+    _at("at"),
+    CheckConstraint(_one_of("operation", [str(o) for o in Operation]), name="operation"),
+    CheckConstraint("(refusal IS NULL) <> (amount_micros IS NULL)", name="answered"),
+)
+
+money_holds = Table(
+    "money_holds",
+    metadata,
+    #: Of the operation that opened it.
+    Column("key", Text, primary_key=True),
+    #: In ascending order.
+    Column("account_ids", ARRAY(BigInteger), nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("amount_micros", BigInteger, nullable=False),
+    Column("margin_micros", BigInteger, nullable=False),
+    Column("at_expiry", Text, nullable=False),
+    Column("job_id", BigInteger, ForeignKey("jobs.id")),
+    Column("state", Text, nullable=False),
+    Column("posted_micros", BigInteger, nullable=False),
+    Column("reported_micros", BigInteger),
+    _at("created_at"),
+    _at("expires_at"),
+    _at("resolved_at", nullable=True),
+    CheckConstraint(_one_of("state", [str(s) for s in HoldState]), name="state"),
+    CheckConstraint(_one_of("at_expiry", [str(a) for a in AtExpiry]), name="at_expiry"),
+    CheckConstraint("amount_micros > 0 AND margin_micros >= 0", name="amount"),
+    CheckConstraint("(state = 'pending') = (resolved_at IS NULL)", name="resolved"),
+    Index("ix_money_holds_due", "expires_at", postgresql_where=text("state = 'pending'")),
+    Index("ix_money_holds_job_id", "job_id", postgresql_where=text("job_id IS NOT NULL")),
+)
+
+#: All that is known of balances is the sum of these. A trigger keeps rows as they are.
+ledger_entries = Table(
+    "ledger_entries",
+    metadata,
+    _id(),
+    Column("account_id", BigInteger, ForeignKey("accounts.id"), nullable=False),
+    Column("operation", Text, nullable=False),
+    #: Of its operation and its hold. They are written together and never deleted; to have PostgreSQL look
+    #: each of them up again would cost as much as the rows themselves, so the reconciler does.
+    Column("key", Text, nullable=False),
+    Column("hold_key", Text),
+    Column("pending_micros", BigInteger, nullable=False),
+    Column("posted_micros", BigInteger, nullable=False),
+    #: Decides the windows it counts in: for all that happens to a hold, when the hold was made.
+    _at("counted_at"),
+    _at("at"),
+    CheckConstraint(_one_of("operation", [str(o) for o in Operation]), name="operation"),
+    # A hold is resolved at most once, held by the database.
+    Index(
+        "uq_ledger_entries_resolution",
+        "hold_key",
+        "account_id",
+        unique=True,
+        postgresql_where=text("pending_micros < 0"),
+    ),
+    Index("ix_ledger_entries_account_id_at", "account_id", "at", "id"),
+    Index("ix_ledger_entries_account_id_counted_at", "account_id", "counted_at"),
+)
+
+budget_alerts = Table(
+    "budget_alerts",
+    metadata,
+    _id(),
+    Column("account_id", BigInteger, nullable=False),
+    Column("period", Text, nullable=False),
+    Column("starts_at", DateTime(timezone=True), nullable=False),
+    Column("percent", Integer, nullable=False),
+    Column("limit_micros", BigInteger, nullable=False),
+    Column("pending_micros", BigInteger, nullable=False),
+    Column("posted_micros", BigInteger, nullable=False),
+    _at("at"),
+    ForeignKeyConstraint(
+        ["account_id", "period", "starts_at"],
+        ["account_windows.account_id", "account_windows.period", "account_windows.starts_at"],
+    ),
+    # Each mark is told once in a window.
+    UniqueConstraint("account_id", "period", "starts_at", "percent"),
+)
+
+#: Who changed what: one chain, each row sealed with the hash of the one before. A trigger keeps rows as
+#: they are.
+audit_records = Table(
+    "audit_records",
+    metadata,
+    #: Without a gap: the next number is drawn under the lock of ``audit_head``.
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    _at("at"),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    # JSON as it was hashed. A JSON column would give numbers back in another shape.
+    Column("before", Text),
+    Column("after", Text),
+    Column("request_id", Text),
+    Column("hash", Text, nullable=False, unique=True),
+    CheckConstraint("seq > 0", name="seq"),
+    Index("ix_audit_records_at", "at"),
+    Index("ix_audit_records_subject_seq", "subject", "seq"),
+)
+
+#: One row: the end of the chain, locked by whoever adds to it.
+audit_head = Table(
+    "audit_head",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("hash", Text, nullable=False),
+    CheckConstraint("id = 1", name="one"),
+)
+
+role_grants = Table(
+    "role_grants",
+    metadata,
+    Column("user_name", Text, primary_key=True),
+    Column("role", Text, primary_key=True),
+    Column("granted_by", Text, nullable=False),
+    _at("granted_at"),
+    CheckConstraint(_one_of("role", [str(r) for r in Role]), name="role"),
+)
+
+#: A trigger keeps versions as they are.
+policies = Table(
+    "policies",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("document", JSONB, nullable=False),
+    Column("created_by", Text, nullable=False),
+    _at("created_at"),
+    CheckConstraint("version > 0", name="version"),
+    UniqueConstraint("name", "version"),
+)
+
+policy_attachments = Table(
+    "policy_attachments",
+    metadata,
+    _id(),
+    Column("policy_id", BigInteger, ForeignKey("policies.id"), nullable=False),
+    #: Of the policy, so that one of its versions is attached to a thing at a time.
+    Column("name", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("attached_by", Text, nullable=False),
+    _at("attached_at"),
+    Column("detached_by", Text),
+    _at("detached_at", nullable=True),
+    CheckConstraint(_one_of("scope", [str(a) for a in Attach]), name="scope"),
+    Index(
+        "uq_policy_attachments_live",
+        "scope",
+        "subject",
+        "name",
+        unique=True,
+        postgresql_where=text("detached_at IS NULL"),
+    ),
+)
+
+#: Every real action that was reviewed, so that a policy can be tried on history.
+reviewed_actions = Table(
+    "reviewed_actions",
+    metadata,
+    _id(),
+    #: Made by the caller, and of the hold that pays for it; the same key gets the same verdict again.
+    Column("key", Text, nullable=False, unique=True),
+    Column("agent_id", BigInteger, ForeignKey("agents.id"), nullable=False),
+    Column("action", JSONB, nullable=False),
+    Column("measured", JSONB, nullable=False),
+    #: What it was cut to; NULL when it was not to happen.
+    Column("allowed", JSONB),
+    Column("verdict", Text, nullable=False),
+    _at("at"),
+    CheckConstraint(_one_of("verdict", ["allow", *map(str, Severity)]), name="verdict"),
+    Index("ix_reviewed_actions_agent_id_at", "agent_id", "at"),
+)
+
+violations = Table(
+    "violations",
+    metadata,
+    _id(),
+    Column("agent_id", BigInteger, ForeignKey("agents.id"), nullable=False),
+    Column("policy_id", BigInteger, ForeignKey("policies.id")),
+    Column("severity", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("reviewed_id", BigInteger, ForeignKey("reviewed_actions.id"), nullable=False),
+    _at("at"),
+    CheckConstraint(_one_of("severity", [str(s) for s in Severity]), name="severity"),
+    Index("ix_violations_agent_id_id", "agent_id", "id"),
+    Index("ix_violations_at", "at"),
+)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    _id(),
+    Column("purpose", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("amount_micros", BigInteger),
+    Column("currency", Text),
+    Column("reason", Text, nullable=False),
+    Column("needed", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("requested_by", Text, nullable=False),
+    _at("requested_at"),
+    _at("expires_at"),
+    _at("decided_at", nullable=True),
+    #: What it was spent on; an approval is good for one thing.
+    Column("used_for", Text),
+    CheckConstraint(_one_of("purpose", [str(p) for p in Purpose]), name="purpose"),
+    CheckConstraint(_one_of("state", [str(s) for s in ApprovalState]), name="state"),
+    CheckConstraint("(amount_micros IS NULL) = (currency IS NULL)", name="amount"),
+    CheckConstraint("needed > 0", name="needed"),
+    Index("ix_approvals_purpose_subject", "purpose", "subject", "id"),
+)
+
+approval_votes = Table(
+    "approval_votes",
+    metadata,
+    # One person, one vote, held by the database.
+    Column("approval_id", BigInteger, ForeignKey("approvals.id"), primary_key=True),
+    Column("voter", Text, primary_key=True),
+    Column("approves", Boolean, nullable=False),
+    Column("reason", Text, nullable=False),
+    _at("at"),
+)
+
+#: A row for each that was ever engaged.
+kill_switches = Table(
+    "kill_switches",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("engaged", Boolean, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("changed_by", Text, nullable=False),
+    _at("changed_at"),
+    CheckConstraint(_one_of("scope", [str(s) for s in SwitchScope]), name="scope"),
+    Index("ix_kill_switches_engaged", "scope", "subject", postgresql_where=text("engaged")),
+)
+
+promotion_evidence = Table(
+    "promotion_evidence",
+    metadata,
+    _id(),
+    Column("version_id", BigInteger, ForeignKey("agent_versions.id"), nullable=False),
+    Column("baseline", Text, nullable=False),
+    Column("seeds", Integer, nullable=False),
+    Column("effect", Float, nullable=False),
+    Column("low", Float, nullable=False),
+    Column("high", Float, nullable=False),
+    Column("confidence", Float, nullable=False),
+    #: Upper confidence bounds of what must stay low, by metric.
+    Column("safety", JSONB, nullable=False),
+    Column("recorded_by", Text, nullable=False),
+    _at("recorded_at"),
+    CheckConstraint("seeds > 0", name="seeds"),
+    CheckConstraint("low <= effect AND effect <= high", name="interval"),
+    Index("ix_promotion_evidence_version_id_id", "version_id", "id"),
+)
+
+promotions = Table(
+    "promotions",
+    metadata,
+    Column("version_id", BigInteger, ForeignKey("agent_versions.id"), primary_key=True),
+    Column("evidence_id", BigInteger, ForeignKey("promotion_evidence.id"), nullable=False),
+    Column("approval_id", BigInteger, ForeignKey("approvals.id")),
+    Column("promoted_by", Text, nullable=False),
+    _at("promoted_at"),
+)
+
+ramps = Table(
+    "ramps",
+    metadata,
+    _id(),
+    Column("agent_id", BigInteger, ForeignKey("agents.id"), nullable=False),
+    Column("version_id", BigInteger, ForeignKey("agent_versions.id"), nullable=False),
+    #: What a rollback points the agent to.
+    Column("previous_version_id", BigInteger, ForeignKey("agent_versions.id")),
+    Column("account_id", BigInteger, ForeignKey("accounts.id"), nullable=False),
+    #: What it may spend in a day at the end of the ramp.
+    Column("full_day_micros", BigInteger, nullable=False),
+    Column("stages", JSONB, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("stage", Integer, nullable=False),
+    _at("stage_since"),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("started_by", Text, nullable=False),
+    _at("started_at"),
+    _at("ended_at", nullable=True),
+    CheckConstraint(_one_of("state", [str(s) for s in RampState]), name="state"),
+    CheckConstraint("full_day_micros > 0", name="full_day"),
+    Index("uq_ramps_live_agent", "agent_id", unique=True, postgresql_where=text("ended_at IS NULL")),
+)
+
+#: What ad platforms say was spent. Each report of an order replaces those with lower numbers.
+platform_reports = Table(
+    "platform_reports",
+    metadata,
+    Column("platform", Text, primary_key=True),
+    #: The key of the hold that paid for it.
+    Column("order_key", Text, primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("campaign", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("cost_micros", BigInteger, nullable=False),
+    Column("final", Boolean, nullable=False),
+    _at("reported_at"),
+    _at("received_at"),
+    CheckConstraint("cost_micros >= 0", name="cost"),
+    Index("ix_platform_reports_received_at", "platform", "received_at"),
+)
+
+#: What was booked beside the hold of an order, to make the ledger say what its platform says.
+platform_corrections = Table(
+    "platform_corrections",
+    metadata,
+    Column("order_key", Text, primary_key=True),
+    Column("corrected_micros", BigInteger, nullable=False),
 )

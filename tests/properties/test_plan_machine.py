@@ -43,7 +43,9 @@ QUOTAS = QuotaBook.of(
 )
 POLICY = SchedulingPolicy(
     aging_step=timedelta(hours=1),
-    preempt_after=timedelta(seconds=10), preempt_after_most=timedelta(minutes=1), preemption_budget=4
+    preempt_after=timedelta(seconds=10),
+    preempt_after_most=timedelta(minutes=1),
+    preemption_budget=4,
 )
 
 

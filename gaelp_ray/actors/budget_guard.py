@@ -1,0 +1,98 @@
+"""Budget guards: the door to the ledger for whatever runs in the cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+from functools import partial
+
+from gaelp_ray.actors import meters
+from gaelp_ray.actors.group_commit import GroupCommit
+from gaelp_ray.actors.loops import every, utc_now
+from gaelp_ray.actors.switch_watch import SwitchWatch
+from gaelp_ray.bootstrap import Runtime
+from gaelp_ray.config import Settings
+from gaelp_ray.domain.ledger import Outcome, Request
+from gaelp_ray.domain.safety.verdicts import Severity
+from gaelp_ray.observability.metrics import (
+    AUDIT_BREAKS,
+    HOLDS_EXPIRED,
+    KILL_SWITCHES,
+    LEDGER_COMMIT_SECONDS,
+    LEDGER_DIFFERENCES,
+    LEDGER_OPERATIONS,
+    VIOLATIONS,
+)
+from gaelp_ray.services import approvals, audit, ledger, reviews, statements, switches
+
+log = logging.getLogger(__name__)
+
+EXPIRE_S = 1.0
+RECONCILE_S = 300.0
+SAFETY_S = 15.0
+#: How far back violations are counted, for alerts.
+VIOLATIONS_OF = timedelta(hours=1)
+#: Holds that are ended in one transaction.
+EXPIRE_BATCH = 500
+
+
+class BudgetGuard:
+    """One shard of the guards. Holds no truth; the first shard also ends holds and proves the books.
+
+    It never admits what the database has not confirmed: unreachable means refused, with ``Unavailable``.
+    """
+
+    async def __init__(self, settings: Settings, shard: int) -> None:  # type: ignore[misc]
+        self._runtime = Runtime(settings)
+        self._shard = str(shard)
+        self._commits = GroupCommit(self._runtime.store, committed=self._measure)
+        self._switches = SwitchWatch(self._runtime.store)
+        self._loops = [
+            asyncio.create_task(self._commits.run()),
+            asyncio.create_task(self._switches.run()),
+        ]
+        if shard == 0:
+            self._loops.append(asyncio.create_task(every(EXPIRE_S, self._expire)))
+            self._loops.append(asyncio.create_task(every(RECONCILE_S, self._reconcile)))
+            self._loops.append(asyncio.create_task(every(SAFETY_S, self._measure_safety)))
+
+    async def submit(self, requests: list[Request]) -> list[Outcome]:
+        """As ``GroupCommit.submit``. Safe to call twice: every request has a key.
+
+        What a kill switch stops is refused at once, and not remembered under its key.
+        """
+        asked, refusals = self._switches.split(requests)
+        outcomes = iter(await self._commits.submit(asked))
+        return [next(outcomes) if refusal is None else refusal for refusal in refusals]
+
+    def _measure(self, count: int, seconds: float) -> None:
+        meters.count(LEDGER_OPERATIONS, count, shard=self._shard)
+        meters.observe(LEDGER_COMMIT_SECONDS, seconds)
+
+    async def _expire(self) -> None:
+        ended = EXPIRE_BATCH
+        while ended == EXPIRE_BATCH:
+            end = partial(self._runtime.store.transact, ledger.expire_due, now=utc_now(), limit=EXPIRE_BATCH)
+            ended = await asyncio.to_thread(end)
+            meters.count(HOLDS_EXPIRED, ended)
+
+    async def _measure_safety(self) -> None:
+        read, now = self._runtime.store.read, utc_now()
+        await asyncio.to_thread(partial(self._runtime.store.transact, approvals.expire_due, now=now))
+        found = await asyncio.to_thread(partial(read, reviews.violation_counts, since=now - VIOLATIONS_OF))
+        for severity in Severity:
+            count = sum(n for (kind, _), n in found.items() if kind == severity)
+            meters.gauge(VIOLATIONS, count, severity=severity)
+        meters.gauge(KILL_SWITCHES, len(await asyncio.to_thread(read, switches.engaged)))
+
+    async def _reconcile(self) -> None:
+        prove = partial(self._runtime.store.transact, statements.reconcile, now=utc_now())
+        differences = await asyncio.to_thread(prove)
+        meters.gauge(LEDGER_DIFFERENCES, len(differences))
+        for difference in differences[:10]:
+            log.error("the ledger does not add up", extra={"difference": str(difference)})
+        proof = await asyncio.to_thread(self._runtime.store.transact, audit.verify)
+        meters.gauge(AUDIT_BREAKS, len(proof.breaks))
+        for each in proof.breaks[:10]:
+            log.error("the audit was changed", extra={"break": each.message})

@@ -1,0 +1,128 @@
+"""Use cases of accounts: they are opened, limited, and looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from gaelp_ray.domain.access import SYSTEM, Principal
+from gaelp_ray.domain.agents import AgentType
+from gaelp_ray.domain.budgets import Alert, Usage, marks_passed
+from gaelp_ray.domain.errors import Conflict, InvalidInput, NotFound
+from gaelp_ray.domain.ledger import Account, Limit, NewAccount, Scope, check_opening
+from gaelp_ray.domain.money import MAX_MICROS
+from gaelp_ray.domain.windows import Period, window
+from gaelp_ray.services import audit
+from gaelp_ray.store import accounts as account_store
+from gaelp_ray.store import agents as agent_store
+from gaelp_ray.store import ledger as ledger_store
+
+
+def open_account(tx: Connection, new: NewAccount, *, now: datetime, by: Principal = SYSTEM) -> Account:
+    """Open an account, or return the one that was opened so before.
+
+    Raises ``Conflict`` if it was opened with another time zone or end, ``Forbidden`` for real money of a
+    simulation agent, ``NotFound`` for an agent that does not exist.
+    """
+    check_opening(new, _agent_type(tx, new.subject) if new.scope is Scope.AGENT else None)
+    added = account_store.add(tx, new, now=now)
+    account = account_store.find(tx, new)
+    assert account is not None
+    if added:
+        audit.record(tx, "account.open", f"account {account.id}", by=by, now=now, after=asdict(new))
+    if (account.timezone, account.closes_at) != (new.timezone, new.closes_at):
+        raise Conflict(
+            f"Account {account.id} exists already, in {account.timezone} and closing at "
+            f"{account.closes_at}; its time zone and end cannot change."
+        )
+    return account
+
+
+def set_limit(
+    tx: Connection,
+    account_id: int,
+    period: Period,
+    limit_micros: int | None,
+    *,
+    now: datetime,
+    by: Principal = SYSTEM,
+) -> Usage:
+    """Limit what an account may use in each window of a period; None counts without limiting.
+
+    A limit may be lowered below what is used: nothing is taken back, the usage says that it is over, and new
+    holds are refused.
+    """
+    if limit_micros is not None and not _is_limit(limit_micros):
+        raise InvalidInput(f"A limit must be 0 to {MAX_MICROS} whole micros, or none; got {limit_micros!r}.")
+    account = account_store.lock(tx, [account_id]).get(account_id)
+    if account is None:
+        raise NotFound(f"There is no account {account_id}.")
+    limit = Limit(account_id, period, limit_micros)
+    before = account_store.limits(tx, [account_id])[account_id]
+    account_store.set_limit(tx, limit, now=now)
+    empty = _empty(account, limit, now)
+    key = (account_id, period, empty.window.starts_at)
+    usage = ledger_store.ensure_windows(tx, {key: empty})[key]
+    if marks := marks_passed(usage):
+        usage = replace(usage, told_percent=marks[-1])
+        ledger_store.write_usages(tx, [usage], [Alert(usage, mark, now) for mark in marks])
+    _audit(tx, before, limit, by, now)
+    return usage
+
+
+def account(connection: Connection, account_id: int) -> Account:
+    found = account_store.get(connection, account_id)
+    if found is None:
+        raise NotFound(f"There is no account {account_id}.")
+    return found
+
+
+def find_account(connection: Connection, new: NewAccount) -> Account | None:
+    """The account of a subject and kind of money, if it was opened."""
+    return account_store.find(connection, new)
+
+
+def accounts(
+    connection: Connection,
+    *,
+    scope: Scope | None = None,
+    subject: str | None = None,
+    after: int = 0,
+    limit: int,
+) -> list[Account]:
+    return account_store.page(connection, scope=scope, subject=subject, after=after, limit=limit)
+
+
+def usages(connection: Connection, account_id: int, *, now: datetime) -> list[Usage]:
+    """How much of each limit is used in its present window, the shortest period first."""
+    owner = account(connection, account_id)
+    limits = account_store.limits(connection, [account_id])[account_id]
+    empty = [_empty(owner, limit, now) for limit in limits]
+    needed = {(account_id, usage.period, usage.window.starts_at): usage for usage in empty}
+    return list((needed | ledger_store.read_windows(connection, needed)).values())
+
+
+def _audit(tx: Connection, before: Sequence[Limit], limit: Limit, by: Principal, now: datetime) -> None:
+    was = {str(each.period): each.limit_micros for each in before if each.period is limit.period}
+    after = {str(limit.period): limit.limit_micros}
+    subject = f"account {limit.account_id}"
+    audit.record(tx, "limit.set", subject, by=by, now=now, before=was or None, after=after)
+
+
+def _empty(owner: Account, limit: Limit, now: datetime) -> Usage:
+    span = window(limit.period, owner.timezone, now)
+    return Usage(owner.id, limit.period, span, limit.limit_micros)
+
+
+def _agent_type(tx: Connection, subject: str) -> AgentType:
+    agent = agent_store.get(tx, int(subject)) if subject.isascii() and subject.isdecimal() else None
+    if agent is None:
+        raise NotFound(f"There is no agent {subject}; the subject of an agent's account is its id.")
+    return agent.type
+
+
+def _is_limit(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_MICROS

@@ -1,0 +1,108 @@
+"""Use cases of safety policies: written in versions, attached, tried on the past."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from gaelp_ray.domain.access import Principal
+from gaelp_ray.domain.agents import AgentType
+from gaelp_ray.domain.errors import NotFound
+from gaelp_ray.domain.roles import Role
+from gaelp_ray.domain.safety import policies as rules
+from gaelp_ray.domain.safety.dry_run import Replayed, replay
+from gaelp_ray.domain.safety.policies import Attach, Attachment, Policy
+from gaelp_ray.services import agents, audit, roles
+from gaelp_ray.store import agents as agent_store
+from gaelp_ray.store import policies as policy_store
+from gaelp_ray.store import reviews as review_store
+
+
+def write(tx: Connection, name: str, document: Mapping[str, Any], *, by: Principal, now: datetime) -> Policy:
+    """Store the next version of a policy. What is attached stays attached in its own version."""
+    roles.require(tx, Role.OPERATOR, by=by)
+    policy = policy_store.add(tx, rules.read(name, document), by=by.user, now=now)
+    audit.record(tx, "policy.write", f"policy {policy.label}", by=by, now=now, after=rules.write(policy))
+    return policy
+
+
+def attach(
+    tx: Connection, name: str, version: int | None, to: Attachment, *, by: Principal, now: datetime
+) -> Policy:
+    """Attach a version, the newest unless named, in place of any other version of the same policy there."""
+    roles.require(tx, Role.OPERATOR, by=by)
+    policy = get(tx, name, version)
+    if to.scope is Attach.AGENT and agent_store.get(tx, int(to.subject)) is None:
+        raise NotFound(f"There is no agent {to.subject}.")
+    replaced = policy_store.detach(tx, name, to, by=by.user, now=now)
+    policy_store.attach(tx, policy, to, by=by.user, now=now)
+    before = None if replaced is None else {"policy_id": replaced}
+    after = {"policy_id": policy.id, "policy": policy.label}
+    audit.record(tx, "policy.attach", _place(to), by=by, now=now, before=before, after=after)
+    return policy
+
+
+def detach(tx: Connection, name: str, to: Attachment, *, by: Principal, now: datetime) -> None:
+    """Raises ``NotFound`` if no version of the policy is attached there."""
+    roles.require(tx, Role.OPERATOR, by=by)
+    removed = policy_store.detach(tx, name, to, by=by.user, now=now)
+    if removed is None:
+        raise NotFound(f"Policy {name!r} is not attached to {_place(to)}.")
+    before = {"policy_id": removed, "name": name}
+    audit.record(tx, "policy.detach", _place(to), by=by, now=now, before=before)
+
+
+def get(connection: Connection, name: str, version: int | None = None) -> Policy:
+    """The newest version unless one is named."""
+    found = policy_store.get(connection, name, version)
+    if found is None:
+        raise NotFound(f"There is no policy {name!r}" + (f" in version {version}." if version else "."))
+    return found
+
+
+def page(connection: Connection, *, name: str | None = None, after: int = 0, limit: int) -> list[Policy]:
+    return policy_store.page(connection, name=name, after=after, limit=limit)
+
+
+def of_agent(connection: Connection, agent_id: int) -> list[Policy]:
+    """All that an agent must keep: its own, those of its type, and the global ones."""
+    agent = agent_store.get(connection, agent_id)
+    if agent is None:
+        raise NotFound(f"There is no agent {agent_id}.")
+    return policy_store.attached(
+        connection,
+        [
+            Attachment(Attach.AGENT, str(agent_id)),
+            Attachment(Attach.TYPE, str(agent.type)),
+            Attachment(Attach.GLOBAL),
+        ],
+    )
+
+
+def of_type(connection: Connection, kind: AgentType) -> list[Policy]:
+    """What every agent of a type must keep."""
+    places = [Attachment(Attach.TYPE, str(kind)), Attachment(Attach.GLOBAL)]
+    return policy_store.attached(connection, places)
+
+
+def dry_run(
+    connection: Connection,
+    agent_id: int,
+    policy: Policy,
+    *,
+    by: Principal,
+    since: datetime,
+    until: datetime,
+    timezone: str = "UTC",
+) -> list[Replayed]:
+    """What a policy would have said to the actions that an agent asked for; nothing is stored."""
+    agents.get(connection, agent_id, by=by)
+    history = review_store.history(connection, agent_id, since=since, until=until)
+    return replay([policy], history, timezone=timezone)
+
+
+def _place(to: Attachment) -> str:
+    return f"{to.scope} {to.subject}".rstrip()

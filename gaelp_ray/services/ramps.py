@@ -1,0 +1,161 @@
+"""Use cases of staged spend: a promoted version begins with a little, and is rolled back by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from gaelp_ray.domain import ramps as rules
+from gaelp_ray.domain.access import SYSTEM, Principal
+from gaelp_ray.domain.errors import Conflict, InvalidInput, NotFound
+from gaelp_ray.domain.ledger import Account, Money, Scope
+from gaelp_ray.domain.money import whole_micros
+from gaelp_ray.domain.ramps import LIVE_RAMPS, Bar, Ramp, RampState, Stage
+from gaelp_ray.domain.roles import Role
+from gaelp_ray.domain.safety.verdicts import Severity
+from gaelp_ray.domain.switches import Switch, SwitchScope
+from gaelp_ray.domain.windows import Period
+from gaelp_ray.services import accounts, audit, promotions, roles
+from gaelp_ray.store import agents as agent_store
+from gaelp_ray.store import ramps as ramp_store
+from gaelp_ray.store import reviews as review_store
+from gaelp_ray.store import switches as switch_store
+from gaelp_ray.store.ramps import StoredRamp
+
+
+def start(
+    tx: Connection,
+    version_id: int,
+    account_id: int,
+    full_day_micros: int,
+    *,
+    by: Principal,
+    now: datetime,
+    stages: Sequence[Stage] = rules.DEFAULT_STAGES,
+) -> StoredRamp:
+    """Make a promoted version current, and limit its agent's day to the first share of the whole.
+
+    Needs the role of an operator. Raises ``NotEligible`` for a version that was not promoted, ``Conflict``
+    for an agent that has a ramp already.
+    """
+    roles.require(tx, Role.OPERATOR, by=by)
+    promotions.require_promoted(tx, version_id)
+    version = agent_store.version_by_id(tx, version_id)
+    _require_own(accounts.account(tx, account_id), version.agent_id)
+    ramp = rules.begin(stages, whole_micros(full_day_micros, field="full_day_micros"), now)
+    agent_store.lock(tx, version.agent_id)
+    agent = agent_store.get(tx, version.agent_id)
+    assert agent is not None
+    stored = ramp_store.add(
+        tx,
+        ramp,
+        agent_id=agent.id,
+        version_id=version_id,
+        previous_version_id=agent.current.id if agent.current.id != version_id else None,
+        account_id=account_id,
+        by=by.user,
+        now=now,
+    )
+    agent_store.point_to(tx, agent.id, version_id, now=now)
+    _limit(tx, stored, ramp, by, now)
+    _audit(tx, "ramp.start", stored, None, ramp, by, now)
+    return stored
+
+
+def advance(tx: Connection, ramp_id: int, *, values: Sequence[float], bar: Bar, now: datetime) -> StoredRamp:
+    """Take a ramp one step: up when its stage was held and healthy, back at the first trouble.
+
+    Trouble is an engaged kill switch of the agent, a halt by a policy, or ``values`` below the bar. A
+    rollback points the agent to its previous version and lets it spend nothing more today or later. While a
+    switch of more than the agent is engaged the ramp stays as it is.
+    """
+    stored = _locked(tx, ramp_id)
+    switch = _switch(tx, stored)
+    if switch is not None and switch.target.scope is not SwitchScope.AGENT:
+        return stored
+    health, why = rules.assess(values, bar, trouble=_trouble(tx, stored, switch))
+    return _step(tx, stored, rules.step(stored.ramp, health, why, now), SYSTEM, now)
+
+
+def roll_back(tx: Connection, ramp_id: int, *, reason: str, by: Principal, now: datetime) -> StoredRamp:
+    """Roll a live ramp back by hand. Needs the role of an operator."""
+    roles.require(tx, Role.OPERATOR, by=by)
+    stored = _locked(tx, ramp_id)
+    if stored.ramp.state not in LIVE_RAMPS:
+        raise Conflict(f"Ramp {ramp_id} is {stored.ramp.state}; only a live one is rolled back.")
+    rolled_back = replace(stored.ramp, state=RampState.ROLLED_BACK, stage_since=now, reason=reason)
+    return _step(tx, stored, rolled_back, by, now)
+
+
+def get(connection: Connection, ramp_id: int) -> StoredRamp:
+    found = ramp_store.get(connection, ramp_id)
+    if found is None:
+        raise NotFound(f"There is no ramp {ramp_id}.")
+    return found
+
+
+def live(connection: Connection) -> list[StoredRamp]:
+    """Those that still go up or back."""
+    return ramp_store.live(connection)
+
+
+def _step(tx: Connection, stored: StoredRamp, ramp: Ramp, by: Principal, now: datetime) -> StoredRamp:
+    if ramp == stored.ramp:
+        return stored
+    ramp_store.save(tx, stored.id, ramp)
+    if ramp.state is RampState.ROLLED_BACK and stored.previous_version_id is not None:
+        agent_store.point_to(tx, stored.agent_id, stored.previous_version_id, now=now)
+    _limit(tx, stored, ramp, by, now)
+    _audit(tx, f"ramp.{ramp.state}", stored, stored.ramp, ramp, by, now)
+    return replace(stored, ramp=ramp)
+
+
+def _switch(tx: Connection, stored: StoredRamp) -> Switch | None:
+    board = switch_store.board(tx, account_ids=[stored.account_id])
+    return board.everything or board.accounts.get(stored.account_id)
+
+
+def _trouble(tx: Connection, stored: StoredRamp, switch: Switch | None) -> str | None:
+    if switch is not None:
+        return f"The kill switch of {switch.target} is engaged: {switch.reason}"
+    halts = review_store.violations_page(
+        tx, agent_id=stored.agent_id, severity=Severity.HALT, since=stored.started_at, limit=1
+    )
+    return halts[0].message if halts else None
+
+
+def _locked(tx: Connection, ramp_id: int) -> StoredRamp:
+    found = ramp_store.lock(tx, ramp_id)
+    if found is None:
+        raise NotFound(f"There is no ramp {ramp_id}.")
+    return found
+
+
+def _limit(tx: Connection, stored: StoredRamp, ramp: Ramp, by: Principal, now: datetime) -> None:
+    accounts.set_limit(tx, stored.account_id, Period.DAY, ramp.day_micros, by=by, now=now)
+
+
+def _audit(
+    tx: Connection,
+    action: str,
+    stored: StoredRamp,
+    before: Ramp | None,
+    after: Ramp,
+    by: Principal,
+    now: datetime,
+) -> None:
+    was = None if before is None else _facts(before)
+    about = {"agent_id": stored.agent_id, "version_id": stored.version_id}
+    audit.record(tx, action, f"ramp {stored.id}", by=by, now=now, before=was, after=_facts(after) | about)
+
+
+def _facts(ramp: Ramp) -> dict[str, object]:
+    return {"state": ramp.state, "stage": ramp.stage, "day_micros": ramp.day_micros, "reason": ramp.reason}
+
+
+def _require_own(account: Account, agent_id: int) -> None:
+    if (account.scope, account.subject, account.money) != (Scope.AGENT, str(agent_id), Money.REAL):
+        raise InvalidInput(f"Account {account.id} is not an account of real money of agent {agent_id}.")

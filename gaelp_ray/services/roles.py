@@ -1,0 +1,38 @@
+"""Use cases of roles: an admin grants and revokes them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from gaelp_ray.domain import roles
+from gaelp_ray.domain.access import Principal
+from gaelp_ray.domain.errors import InvalidInput
+from gaelp_ray.domain.roles import Role
+from gaelp_ray.services import audit
+from gaelp_ray.store import roles as role_store
+
+
+def grant(tx: Connection, user: str, role: Role, *, by: Principal, now: datetime) -> None:
+    by.require_admin()
+    if not 0 < len(user) <= 200 or not user.isprintable():
+        raise InvalidInput("`user` must be a text of 1 to 200 printable characters.")
+    if role_store.add(tx, user, role, by=by.user, now=now):
+        audit.record(tx, "role.grant", f"user {user}", by=by, now=now, after={"role": role})
+
+
+def revoke(tx: Connection, user: str, role: Role, *, by: Principal, now: datetime) -> None:
+    by.require_admin()
+    if role_store.remove(tx, user, role):
+        audit.record(tx, "role.revoke", f"user {user}", by=by, now=now, before={"role": role})
+
+
+def of_user(connection: Connection, user: str) -> frozenset[Role]:
+    return role_store.of_user(connection, user)
+
+
+def require(connection: Connection, role: Role, *, by: Principal) -> None:
+    """Raise ``Forbidden`` unless the caller has the role."""
+    if not by.admin:
+        roles.require(role, role_store.of_user(connection, by.user), by)

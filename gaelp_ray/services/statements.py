@@ -1,0 +1,117 @@
+"""Reads of the ledger: statements, balances of the past, projections, and the proof that all adds up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from gaelp_ray.domain.budgets import Alert, Projection, Usage, project
+from gaelp_ray.domain.ledger import Balance, Difference, Line
+from gaelp_ray.services import accounts as account_service
+from gaelp_ray.store import statements
+from gaelp_ray.store.statements import After
+
+#: What the pace of a projection is measured over.
+RECENT = timedelta(hours=24)
+_PAGE = 1000
+
+#: Columns of an exported row, in order.
+COLUMNS = (
+    "id",
+    "at",
+    "account_id",
+    "operation",
+    "key",
+    "hold_key",
+    "pending_micros",
+    "posted_micros",
+    "counted_at",
+    "balance_pending_micros",
+    "balance_posted_micros",
+    "note",
+)
+
+
+def balance(connection: Connection, account_id: int, *, at: datetime) -> Balance:
+    """What was pending and posted at any moment of the past."""
+    account_service.account(connection, account_id)
+    return statements.balance(connection, account_id, at=at)
+
+
+def statement(
+    connection: Connection,
+    account_id: int,
+    *,
+    since: datetime,
+    until: datetime,
+    after: After | None = None,
+    limit: int,
+) -> list[Line]:
+    """Entries from ``since`` on and before ``until``, oldest first, each with the balance after it."""
+    account_service.account(connection, account_id)
+    return statements.lines(connection, account_id, since=since, until=until, after=after, limit=limit)
+
+
+def export(
+    connection: Connection, account_id: int, *, since: datetime, until: datetime
+) -> Iterator[dict[str, Any]]:
+    """Every line of a statement as a flat row of ``COLUMNS``, for CSV and JSON; read in pages."""
+    account_service.account(connection, account_id)
+    after: After | None = None
+    opening: Balance | None = None
+    page: list[Line] = []
+    while after is None or len(page) == _PAGE:
+        page = statements.lines(
+            connection, account_id, since=since, until=until, after=after, opening=opening, limit=_PAGE
+        )
+        yield from map(_row, page)
+        if not page:
+            return
+        last = page[-1]
+        after, opening = After(last.entry.at, last.id), Balance(last.pending_micros, last.posted_micros)
+
+
+def alerts(
+    connection: Connection, *, account_id: int | None = None, after: int = 0, limit: int
+) -> list[tuple[int, Alert]]:
+    """``(id, alert)`` in the order in which they were raised, ids above ``after``."""
+    return statements.alerts(connection, account_id=account_id, after=after, limit=limit)
+
+
+def projections(connection: Connection, account_id: int, *, now: datetime) -> list[tuple[Usage, Projection]]:
+    """Each present window with where it leads at the pace of the last day."""
+    spent = statements.posted_since(connection, account_id, since=now - RECENT, until=now)
+    return [
+        (usage, project(usage, recent_micros=spent, recent=RECENT, now=now))
+        for usage in account_service.usages(connection, account_id, now=now)
+    ]
+
+
+def reconcile(connection: Connection, *, now: datetime) -> list[Difference]:
+    """Prove that windows and holds are the sums of their entries and that no ended job holds money.
+
+    Returns what is otherwise. Each proof sees the database at one moment.
+    """
+    return statements.differences(connection, now=now)
+
+
+def _row(line: Line) -> dict[str, Any]:
+    entry = line.entry
+    values = (
+        line.id,
+        entry.at.isoformat(),
+        entry.account_id,
+        str(entry.operation),
+        entry.key,
+        entry.hold_key,
+        entry.pending_micros,
+        entry.posted_micros,
+        entry.counted_at.isoformat(),
+        line.pending_micros,
+        line.posted_micros,
+        line.note,
+    )
+    return dict(zip(COLUMNS, values, strict=True))

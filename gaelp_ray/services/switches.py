@@ -1,0 +1,100 @@
+"""Use cases of kill switches: engaged at once by whoever may, released by an operator."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from gaelp_ray.domain.access import Principal
+from gaelp_ray.domain.agents import Agent
+from gaelp_ray.domain.errors import NotFound
+from gaelp_ray.domain.roles import Role
+from gaelp_ray.domain.switches import Board, Switch, SwitchScope, Target, check_reason, covering
+from gaelp_ray.services import audit, roles
+from gaelp_ray.store import agents as agent_store
+from gaelp_ray.store import switches as switch_store
+
+
+def engage(tx: Connection, target: Target, *, reason: str, by: Principal, now: datetime) -> Switch:
+    """Stop a target: once this is committed no hold is made for it any more, and none is being made.
+
+    Owners may stop themselves and their agents, operators everything. Engaging what is engaged changes
+    nothing. Comes before anything in its transaction that locks accounts.
+    """
+    check_reason(reason)
+    agent = _agent(tx, target)
+    own = agent is not None and agent.owner == by.user
+    if not own and target != Target(SwitchScope.USER, by.user):
+        roles.require(tx, Role.OPERATOR, by=by)
+    if agent is None and target.scope is SwitchScope.AGENT:
+        raise NotFound(f"There is no agent {target.subject}.")
+    wanted = Switch(target, True, reason, by.user, now)
+    return _move(tx, wanted, by) or _known(tx, target)
+
+
+def release(tx: Connection, target: Target, *, reason: str, by: Principal, now: datetime) -> Switch:
+    """Let a target spend again. Needs the role of an operator; raises ``NotFound`` if it is not engaged."""
+    check_reason(reason)
+    roles.require(tx, Role.OPERATOR, by=by)
+    released = _move(tx, Switch(target, False, reason, by.user, now), by)
+    if released is None:
+        raise NotFound(f"The kill switch of {target} is not engaged.")
+    return released
+
+
+def engaged(connection: Connection) -> list[Switch]:
+    return switch_store.engaged(connection)
+
+
+def board(connection: Connection) -> Board:
+    """All engaged switches by the accounts that they stop, for a guard to remember."""
+    return switch_store.board(connection)
+
+
+def require_released(
+    tx: Connection, *, agent_id: int | None = None, user: str | None = None, campaign: str | None = None
+) -> None:
+    """Raise ``Halted`` if any of these is stopped; the switches stay as they are until the transaction ends.
+
+    For what is admitted without a hold; comes before anything that locks accounts.
+    """
+    switch_store.lock_shared(tx)
+    named = {SwitchScope.AGENT: agent_id, SwitchScope.USER: user, SwitchScope.CAMPAIGN: campaign}
+    targets = [Target(scope, str(subject)) for scope, subject in named.items() if subject is not None]
+    switch = covering(targets, switch_store.engaged(tx))
+    if switch is not None:
+        raise switch.refusal()
+
+
+def _move(tx: Connection, wanted: Switch, by: Principal) -> Switch | None:
+    """None: it stands so already."""
+    switch_store.lock(tx)
+    before = switch_store.get(tx, wanted.target)
+    was_engaged = before is not None and before.engaged
+    if was_engaged == wanted.engaged:
+        return None
+    switch_store.put(tx, wanted)
+    audit.record(
+        tx,
+        "switch.engage" if wanted.engaged else "switch.release",
+        str(wanted.target),
+        by=by,
+        now=wanted.changed_at,
+        before={"engaged": was_engaged},
+        after={"engaged": wanted.engaged, "reason": wanted.reason},
+    )
+    return wanted
+
+
+def _known(tx: Connection, target: Target) -> Switch:
+    found = switch_store.get(tx, target)
+    assert found is not None
+    return found
+
+
+def _agent(tx: Connection, target: Target) -> Agent | None:
+    named = target.subject.isascii() and target.subject.isdecimal()
+    if target.scope is not SwitchScope.AGENT or not named:
+        return None
+    return agent_store.get(tx, int(target.subject))

@@ -1,0 +1,117 @@
+"""Accounts and their limits in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from gaelp_ray.domain.ledger import Account, Limit, Money, NewAccount, Scope
+from gaelp_ray.domain.windows import Period
+from gaelp_ray.store.tables import account_limits, accounts
+
+_SHORTEST_FIRST = {period: place for place, period in enumerate(Period)}
+_PERIODS = {str(period): period for period in Period}
+
+
+def find(connection: Connection, new: NewAccount) -> Account | None:
+    """The account of this subject and kind of money."""
+    query = select(accounts).where(
+        accounts.c.scope == new.scope,
+        accounts.c.subject == new.subject,
+        accounts.c.currency == new.currency,
+        accounts.c.money == new.money,
+    )
+    row = connection.execute(query).one_or_none()
+    return _account(row) if row else None
+
+
+def get(connection: Connection, account_id: int) -> Account | None:
+    row = connection.execute(select(accounts).where(accounts.c.id == account_id)).one_or_none()
+    return _account(row) if row else None
+
+
+def page(
+    connection: Connection, *, scope: Scope | None = None, subject: str | None = None, after: int, limit: int
+) -> list[Account]:
+    """In the order of their ids, those above ``after``."""
+    query = select(accounts).where(accounts.c.id > after).order_by(accounts.c.id).limit(limit)
+    if scope is not None:
+        query = query.where(accounts.c.scope == scope)
+    if subject is not None:
+        query = query.where(accounts.c.subject == subject)
+    return [_account(row) for row in connection.execute(query)]
+
+
+def add(tx: Connection, new: NewAccount, *, now: datetime) -> bool:
+    """False: somebody opened it before. Every account counts its total, limited or not."""
+    added = tx.execute(
+        upsert(accounts)
+        .values(
+            scope=new.scope,
+            subject=new.subject,
+            currency=new.currency,
+            money=new.money,
+            timezone=new.timezone,
+            closes_at=new.closes_at,
+            created_at=now,
+        )
+        .on_conflict_do_nothing()
+        .returning(accounts.c.id)
+    ).scalar_one_or_none()
+    if added is None:
+        return False
+    tx.execute(insert(account_limits).values(account_id=added, period=Period.TOTAL, updated_at=now))
+    return True
+
+
+def lock(tx: Connection, account_ids: Iterable[int]) -> dict[int, Account]:
+    """Hold the rows until the end of the transaction; ids that do not exist are left out.
+
+    The lock lets others refer to the rows by foreign keys meanwhile.
+    """
+    query = (
+        select(accounts)
+        .where(accounts.c.id == func.any(sorted(account_ids)))
+        .order_by(accounts.c.id)
+        .with_for_update(key_share=True)
+    )
+    return {row.id: _account(row) for row in tx.execute(query)}
+
+
+def limits(connection: Connection, account_ids: Iterable[int]) -> dict[int, list[Limit]]:
+    """Each account's limits, of the shortest period first."""
+    columns = account_limits.c
+    query = select(columns.account_id, columns.period, columns.limit_micros).where(
+        columns.account_id == func.any(sorted(account_ids))
+    )
+    found: dict[int, list[Limit]] = {}
+    for account_id, period, limit_micros in connection.execute(query):
+        found.setdefault(account_id, []).append(Limit(account_id, _PERIODS[period], limit_micros))
+    for each in found.values():
+        each.sort(key=lambda limit: _SHORTEST_FIRST[limit.period])
+    return found
+
+
+def set_limit(tx: Connection, limit: Limit, *, now: datetime) -> None:
+    values = {"limit_micros": limit.limit_micros, "updated_at": now}
+    tx.execute(
+        upsert(account_limits)
+        .values(account_id=limit.account_id, period=limit.period, **values)
+        .on_conflict_do_update(index_elements=["account_id", "period"], set_=values)
+    )
+
+
+def _account(row: Any) -> Account:
+    return Account(
+        id=row.id,
+        scope=Scope(row.scope),
+        subject=row.subject,
+        currency=row.currency,
+        money=Money(row.money),
+        timezone=row.timezone,
+        closes_at=row.closes_at,
+    )

@@ -1,0 +1,146 @@
+"""Approvals and votes in the database."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from gaelp_ray.domain.approvals import Approval, ApprovalState, NewApproval, Purpose, Vote
+from gaelp_ray.store.tables import approval_votes, approvals
+
+
+def add(tx: Connection, new: NewApproval, *, by: str, now: datetime) -> Approval:
+    added = (
+        insert(approvals)
+        .values(
+            purpose=new.purpose,
+            subject=new.subject,
+            amount_micros=new.amount_micros,
+            currency=new.currency,
+            reason=new.reason,
+            needed=new.needed,
+            state=ApprovalState.REQUESTED,
+            requested_by=by,
+            requested_at=now,
+            expires_at=now + new.ttl,
+        )
+        .returning(approvals)
+    )
+    return _approval(tx.execute(added).one(), ())
+
+
+def lock(tx: Connection, approval_id: int) -> Approval | None:
+    """Hold the row until the end of the transaction."""
+    return _one(tx, select(approvals).where(approvals.c.id == approval_id).with_for_update())
+
+
+def get(connection: Connection, approval_id: int) -> Approval | None:
+    return _one(connection, select(approvals).where(approvals.c.id == approval_id))
+
+
+def page(
+    connection: Connection,
+    *,
+    purpose: Purpose | None = None,
+    subject: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    after: int = 0,
+    limit: int,
+) -> list[Approval]:
+    """In the order in which they were asked for, ids above ``after``."""
+    columns = approvals.c
+    query = select(approvals).where(columns.id > after).order_by(columns.id).limit(limit)
+    if purpose is not None:
+        query = query.where(columns.purpose == purpose)
+    if subject is not None:
+        query = query.where(columns.subject == subject)
+    if since is not None:
+        query = query.where(columns.requested_at >= since)
+    if until is not None:
+        query = query.where(columns.requested_at < until)
+    return _with_votes(connection, connection.execute(query).all())
+
+
+def lock_valid(tx: Connection, purpose: Purpose, subject: str, *, now: datetime) -> list[Approval]:
+    """Approved and not used, the largest amount last; held until the end of the transaction."""
+    columns = approvals.c
+    query = (
+        select(approvals)
+        .where(
+            columns.purpose == purpose,
+            columns.subject == subject,
+            columns.state == ApprovalState.APPROVED,
+            columns.expires_at > now,
+        )
+        .order_by(columns.amount_micros.nulls_first(), columns.id)
+        .with_for_update()
+    )
+    return _with_votes(tx, tx.execute(query).all())
+
+
+def save(tx: Connection, approval: Approval) -> None:
+    """Write the state of an approval whose row the caller holds."""
+    tx.execute(
+        update(approvals)
+        .where(approvals.c.id == approval.id)
+        .values(state=approval.state, decided_at=approval.decided_at, used_for=approval.used_for)
+    )
+
+
+def add_vote(tx: Connection, approval_id: int, vote: Vote) -> None:
+    tx.execute(
+        insert(approval_votes).values(
+            approval_id=approval_id, voter=vote.voter, approves=vote.approves, reason=vote.reason, at=vote.at
+        )
+    )
+
+
+def expire_due(tx: Connection, *, now: datetime) -> list[int]:
+    """Note the end of those whose time is up; what is used or decided against is left."""
+    columns = approvals.c
+    waiting = [ApprovalState.REQUESTED, ApprovalState.APPROVED]
+    ended = (
+        update(approvals)
+        .where(columns.state.in_(waiting), columns.expires_at <= now)
+        .values(state=ApprovalState.EXPIRED)
+        .returning(columns.id)
+    )
+    return sorted(tx.execute(ended).scalars())
+
+
+def _one(connection: Connection, query: Any) -> Approval | None:
+    found = _with_votes(connection, connection.execute(query).all())
+    return found[0] if found else None
+
+
+def _with_votes(connection: Connection, rows: Any) -> list[Approval]:
+    columns = approval_votes.c
+    ids = [row.id for row in rows]
+    query = select(approval_votes).where(columns.approval_id.in_(ids)).order_by(columns.at, columns.voter)
+    votes: dict[int, list[Vote]] = {}
+    for row in connection.execute(query) if ids else ():
+        vote = Vote(row.voter, row.approves, row.reason, row.at)
+        votes.setdefault(row.approval_id, []).append(vote)
+    return [_approval(row, tuple(votes.get(row.id, ()))) for row in rows]
+
+
+def _approval(row: Any, votes: tuple[Vote, ...]) -> Approval:
+    return Approval(
+        id=row.id,
+        purpose=Purpose(row.purpose),
+        subject=row.subject,
+        amount_micros=row.amount_micros,
+        currency=row.currency,
+        reason=row.reason,
+        needed=row.needed,
+        state=ApprovalState(row.state),
+        requested_by=row.requested_by,
+        requested_at=row.requested_at,
+        expires_at=row.expires_at,
+        decided_at=row.decided_at,
+        used_for=row.used_for,
+        votes=votes,
+    )

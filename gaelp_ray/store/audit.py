@@ -1,0 +1,85 @@
+"""The audit chain in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, text, update
+
+from gaelp_ray.domain.audit import Record, Seal, Sealed, seal
+from gaelp_ray.store.tables import audit_head, audit_records
+
+_PAGE = 1000
+
+
+def add(tx: Connection, record: Record) -> Seal:
+    """Seal a record behind the last. The end of the chain stays locked until the transaction ends."""
+    query = select(audit_head.c.seq, audit_head.c.hash).with_for_update()
+    sealed = seal(Seal(*tx.execute(query).one()), record)
+    tx.execute(
+        insert(audit_records).values(
+            seq=sealed.seq,
+            at=record.at,
+            actor=record.actor,
+            action=record.action,
+            subject=record.subject,
+            before=record.before,
+            after=record.after,
+            request_id=record.request_id,
+            hash=sealed.hash,
+        )
+    )
+    tx.execute(update(audit_head).values(seq=sealed.seq, hash=sealed.hash))
+    return sealed
+
+
+def see_one_moment(tx: Connection) -> None:
+    """All that this transaction reads from now on is of one moment. Must be the first thing it does."""
+    tx.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+
+
+def head(connection: Connection) -> Seal | None:
+    """None where somebody took it away."""
+    row = connection.execute(select(audit_head.c.seq, audit_head.c.hash)).one_or_none()
+    return Seal(*row) if row else None
+
+
+def chain(connection: Connection) -> Iterator[Sealed]:
+    """Every record in the order of its number, read in pages."""
+    after, full = 0, True
+    while full:
+        found = page(connection, after=after, limit=_PAGE)
+        yield from found
+        full = len(found) == _PAGE
+        after = found[-1].seal.seq if found else after
+
+
+def page(
+    connection: Connection,
+    *,
+    subject: str | None = None,
+    action: str | None = None,
+    after: int,
+    limit: int,
+) -> list[Sealed]:
+    """Those with numbers above ``after``, in order."""
+    columns = audit_records.c
+    query = select(audit_records).where(columns.seq > after).order_by(columns.seq).limit(limit)
+    if subject is not None:
+        query = query.where(columns.subject == subject)
+    if action is not None:
+        query = query.where(columns.action == action)
+    return [_sealed(row) for row in connection.execute(query)]
+
+
+def between(connection: Connection, *, since: datetime, until: datetime) -> list[Sealed]:
+    columns = audit_records.c
+    query = select(audit_records).where(columns.at >= since, columns.at < until).order_by(columns.seq)
+    return [_sealed(row) for row in connection.execute(query)]
+
+
+def _sealed(row: Any) -> Sealed:
+    record = Record(row.at, row.actor, row.action, row.subject, row.before, row.after, row.request_id)
+    return Sealed(Seal(row.seq, row.hash), record)

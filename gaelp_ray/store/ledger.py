@@ -1,0 +1,379 @@
+"""The ledger in the database: locked, read and written in a handful of statements for a whole batch.
+
+Locks are taken in one order: that of the kill switches, the rows of accounts by id, then keys of operations
+by their text. Windows and
+holds are changed only by who holds the rows of all their accounts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, CursorResult, TextClause, func, select, text
+
+from gaelp_ray.domain.booking import Book, Changes, UsageKey, usages_needed
+from gaelp_ray.domain.budgets import Alert, Usage
+from gaelp_ray.domain.errors import GaelpError
+from gaelp_ray.domain.ledger import (
+    Answer,
+    AtExpiry,
+    Entry,
+    Expire,
+    HeldMoney,
+    Hold,
+    HoldState,
+    Operation,
+    Outcome,
+    Post,
+    Receipt,
+    Request,
+    Settle,
+    Void,
+    refusal,
+)
+from gaelp_ray.domain.switches import Board
+from gaelp_ray.domain.windows import Period
+from gaelp_ray.store import accounts as account_store
+from gaelp_ray.store import switches as switch_store
+from gaelp_ray.store.engine import LostRace
+from gaelp_ray.store.tables import jobs, ledger_operations, money_holds
+
+_PERIODS = {str(period): period for period in Period}
+
+
+def lock_book(tx: Connection, requests: Sequence[Request], *, now: datetime) -> Book:
+    """Everything that deciding the requests needs, under lock until the transaction ends."""
+    hold_keys = {r.hold_key for r in requests if isinstance(r, Post | Void | Settle | Expire)}
+    ids = {i for r in requests if not isinstance(r, Post | Void | Settle | Expire) for i in r.account_ids}
+    asked = [r for r in requests if isinstance(r, Hold)]
+    jobs_named = {r.job_id for r in asked if r.job_id is not None}
+    if asked:
+        switch_store.lock_shared(tx)
+    ids |= _accounts_of(tx, hold_keys)
+    accounts = account_store.lock(tx, ids)
+    holds = _holds(tx, hold_keys)
+    if not all(ids.issuperset(held.account_ids) for held in holds.values()):
+        raise LostRace  # A hold was made after its accounts were looked for.
+    keys = {r.key for r in requests}
+    keys |= {r.follows for r in asked if r.follows is not None}
+    book = Book(
+        accounts=accounts,
+        limits=account_store.limits(tx, ids),
+        holds=holds,
+        answers=_answers(tx, keys),
+        jobs=_existing_jobs(tx, jobs_named),
+        board=switch_store.board(tx, account_ids=ids, job_ids=jobs_named) if asked else Board(),
+    )
+    book.usages = ensure_windows(tx, usages_needed(book, requests, now))
+    return book
+
+
+def due(connection: Connection, *, now: datetime, limit: int) -> list[str]:
+    """Keys of holds that are past their time, the longest overdue first."""
+    query = (
+        select(money_holds.c.key)
+        .where(money_holds.c.state == HoldState.PENDING, money_holds.c.expires_at <= now)
+        .order_by(money_holds.c.expires_at)
+        .limit(limit)
+    )
+    return list(connection.execute(query).scalars())
+
+
+def pending_holds(connection: Connection, account_id: int, *, limit: int) -> list[HeldMoney]:
+    """What is held on an account, first what expires first."""
+    query = (
+        select(money_holds)
+        .where(money_holds.c.state == HoldState.PENDING, money_holds.c.account_ids.contains([account_id]))
+        .order_by(money_holds.c.expires_at, money_holds.c.key)
+        .limit(limit)
+    )
+    return [_held(row) for row in connection.execute(query)]
+
+
+def get_holds(connection: Connection, keys: Iterable[str]) -> dict[str, HeldMoney]:
+    """By key; those that do not exist are left out."""
+    return _holds(connection, keys)
+
+
+def get_hold(connection: Connection, key: str) -> HeldMoney | None:
+    return _holds(connection, {key}).get(key)
+
+
+def ensure_windows(tx: Connection, needed: dict[UsageKey, Usage]) -> dict[UsageKey, Usage]:
+    """The windows as booked; one that is new begins with what its entries add up to.
+
+    It may have some: a limit can be set in the middle of its window.
+    """
+    found = read_windows(tx, needed)
+    missing = {key: usage for key, usage in needed.items() if key not in found}
+    if missing:
+        _with_rows(tx, _OPEN_WINDOWS, [_window_row(usage) for usage in missing.values()])
+        found |= read_windows(tx, missing)
+    return found
+
+
+def read_windows(connection: Connection, needed: dict[UsageKey, Usage]) -> dict[UsageKey, Usage]:
+    """Those that are booked."""
+    found = {}
+    rows: Iterable[Any] = _with_rows(connection, _WINDOWS, [_window_row(usage) for usage in needed.values()])
+    for account_id, period, starts_at, pending, posted, told, breached_at in rows:
+        key = (account_id, _PERIODS[period], starts_at)
+        empty = needed[key]
+        found[key] = Usage(
+            account_id, key[1], empty.window, empty.limit_micros, pending, posted, told, breached_at
+        )
+    return found
+
+
+def write(tx: Connection, changes: Changes) -> None:
+    """Write all of it. Raises ``LostRace`` if another transaction answered one of the keys meanwhile."""
+    answered = sorted(changes.answers.items())
+    if answered:
+        rows = [_operation_row(key, answer, changes.notes.get(key), changes.at) for key, answer in answered]
+        if _with_rows(tx, _ADD_OPERATIONS, rows).rowcount < len(rows):
+            raise LostRace
+    if changes.opened:
+        _with_rows(tx, _OPEN_HOLDS, [_hold_row(held) for held in changes.opened.values()])
+    if changes.resolved:
+        _with_rows(tx, _RESOLVE_HOLDS, [_resolution_row(held) for held in changes.resolved.values()])
+    if changes.entries:
+        _with_rows(tx, _ADD_ENTRIES, [_entry_row(entry) for entry in changes.entries])
+    write_usages(tx, list(changes.usages.values()), changes.alerts)
+
+
+def write_usages(tx: Connection, usages: Sequence[Usage], alerts: Sequence[Alert]) -> None:
+    if usages:
+        _with_rows(tx, _SET_WINDOWS, [_usage_row(usage) for usage in usages])
+    if alerts:
+        _with_rows(tx, _ADD_ALERTS, [_alert_row(alert) for alert in alerts])
+
+
+def _accounts_of(tx: Connection, hold_keys: Iterable[str]) -> set[int]:
+    keys = list(hold_keys)
+    if not keys:
+        return set()
+    query = select(money_holds.c.account_ids).where(money_holds.c.key == func.any(keys))
+    return {account_id for ids in tx.execute(query).scalars() for account_id in ids}
+
+
+def _holds(connection: Connection, keys: Iterable[str]) -> dict[str, HeldMoney]:
+    wanted = list(keys)
+    if not wanted:
+        return {}
+    query = select(money_holds).where(money_holds.c.key == func.any(wanted))
+    return {row.key: _held(row) for row in connection.execute(query)}
+
+
+def _answers(tx: Connection, keys: Iterable[str]) -> dict[str, Answer]:
+    query = select(ledger_operations).where(ledger_operations.c.key == func.any(list(keys)))
+    return {row.key: _answer(row) for row in tx.execute(query)}
+
+
+def _existing_jobs(tx: Connection, job_ids: set[int]) -> frozenset[int]:
+    if not job_ids:
+        return frozenset()
+    return frozenset(tx.execute(select(jobs.c.id).where(jobs.c.id == func.any(list(job_ids)))).scalars())
+
+
+def _answer(row: Any) -> Answer:
+    kind = Operation(row.operation)
+    outcome: Outcome
+    if row.refusal is not None:
+        outcome = refusal(row.refusal, row.message, row.details)
+    else:
+        outcome = Receipt(
+            row.key, kind, row.amount_micros, row.at, row.hold_key, row.expires_at, row.breached
+        )
+    return Answer(row.digest, kind, outcome)
+
+
+def _held(row: Any) -> HeldMoney:
+    return HeldMoney(
+        key=row.key,
+        account_ids=tuple(row.account_ids),
+        currency=row.currency,
+        amount_micros=row.amount_micros,
+        margin_micros=row.margin_micros,
+        at_expiry=AtExpiry(row.at_expiry),
+        job_id=row.job_id,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        state=HoldState(row.state),
+        posted_micros=row.posted_micros,
+        resolved_at=row.resolved_at,
+        reported_micros=row.reported_micros,
+    )
+
+
+def _rows(statement: str, columns: str) -> TextClause:
+    """A statement over ``:rows``, a list of objects with these columns.
+
+    One text for all of them: PostgreSQL reads it several times faster than thousands of parameters.
+    """
+    return text(statement.replace(":rows", f"json_to_recordset(:rows) AS rows ({columns})"))
+
+
+def _with_rows(tx: Connection, statement: TextClause, rows: Sequence[Mapping[str, Any]]) -> CursorResult[Any]:
+    return tx.execute(statement, {"rows": json.dumps(rows, default=datetime.isoformat)})
+
+
+_WINDOW_KEY = "account_id bigint, period text, starts_at timestamptz"
+_WINDOWS = _rows(
+    """
+    SELECT account_id, period, starts_at, pending_micros, posted_micros, told_percent, breached_at
+    FROM :rows JOIN account_windows USING (account_id, period, starts_at)
+    """,
+    _WINDOW_KEY,
+)
+_OPEN_WINDOWS = _rows(
+    """
+    INSERT INTO account_windows (account_id, period, starts_at, ends_at, pending_micros, posted_micros)
+    SELECT rows.account_id, rows.period, rows.starts_at, rows.ends_at,
+           coalesce(sum(e.pending_micros), 0), coalesce(sum(e.posted_micros), 0)
+    FROM :rows
+    LEFT JOIN ledger_entries e ON e.account_id = rows.account_id
+        AND e.counted_at >= rows.starts_at AND e.counted_at < rows.ends_at
+    GROUP BY rows.account_id, rows.period, rows.starts_at, rows.ends_at
+    """,
+    f"{_WINDOW_KEY}, ends_at timestamptz",
+)
+_SET_WINDOWS = _rows(
+    """
+    UPDATE account_windows w
+    SET pending_micros = rows.pending, posted_micros = rows.posted, told_percent = rows.told,
+        breached_at = rows.breached_at
+    FROM :rows
+    WHERE (w.account_id, w.period, w.starts_at) = (rows.account_id, rows.period, rows.starts_at)
+    """,
+    f"{_WINDOW_KEY}, pending bigint, posted bigint, told int, breached_at timestamptz",
+)
+_ADD_ALERTS = _rows(
+    """
+    INSERT INTO budget_alerts (account_id, period, starts_at, percent, limit_micros, pending_micros,
+                               posted_micros, at)
+    SELECT * FROM :rows
+    """,
+    f"{_WINDOW_KEY}, percent int, limit_micros bigint, pending bigint, posted bigint, at timestamptz",
+)
+_ADD_OPERATIONS = _rows(
+    """
+    INSERT INTO ledger_operations (key, operation, digest, refusal, message, details, hold_key,
+                                   amount_micros, expires_at, breached, note, at)
+    SELECT * FROM :rows
+    ON CONFLICT (key) DO NOTHING
+    """,
+    """key text, operation text, digest text, refusal text, message text, details jsonb, hold_key text,
+       amount_micros bigint, expires_at timestamptz, breached boolean, note text, at timestamptz""",
+)
+_OPEN_HOLDS = _rows(
+    """
+    INSERT INTO money_holds (key, account_ids, currency, amount_micros, margin_micros, at_expiry, job_id,
+                             state, posted_micros, created_at, expires_at, resolved_at)
+    SELECT * FROM :rows
+    """,
+    """key text, account_ids bigint[], currency text, amount_micros bigint, margin_micros bigint,
+       at_expiry text, job_id bigint, state text, posted_micros bigint, created_at timestamptz,
+       expires_at timestamptz, resolved_at timestamptz""",
+)
+_RESOLVE_HOLDS = _rows(
+    """
+    UPDATE money_holds h
+    SET state = rows.state, posted_micros = rows.posted, resolved_at = rows.resolved_at,
+        reported_micros = rows.reported
+    FROM :rows WHERE h.key = rows.key
+    """,
+    "key text, state text, posted bigint, resolved_at timestamptz, reported bigint",
+)
+_ADD_ENTRIES = _rows(
+    """
+    INSERT INTO ledger_entries (account_id, operation, key, hold_key, pending_micros, posted_micros,
+                                counted_at, at)
+    SELECT * FROM :rows
+    """,
+    """account_id bigint, operation text, key text, hold_key text, pending bigint, posted bigint,
+       counted_at timestamptz, at timestamptz""",
+)
+
+
+def _operation_row(key: str, answer: Answer, note: str | None, at: datetime) -> dict[str, Any]:
+    row = {"key": key, "operation": answer.operation, "digest": answer.digest, "note": note, "at": at}
+    outcome = answer.outcome
+    if isinstance(outcome, GaelpError):
+        refused = {"refusal": outcome.code, "message": outcome.message, "details": outcome.details}
+        return row | refused | {"breached": False}
+    return row | {
+        "hold_key": outcome.hold_key,
+        "amount_micros": outcome.amount_micros,
+        "expires_at": outcome.expires_at,
+        "breached": outcome.breached,
+    }
+
+
+def _hold_row(held: HeldMoney) -> dict[str, Any]:
+    return {
+        "key": held.key,
+        "account_ids": held.account_ids,
+        "currency": held.currency,
+        "amount_micros": held.amount_micros,
+        "margin_micros": held.margin_micros,
+        "at_expiry": held.at_expiry,
+        "job_id": held.job_id,
+        "state": held.state,
+        "posted_micros": held.posted_micros,
+        "created_at": held.created_at,
+        "expires_at": held.expires_at,
+        "resolved_at": held.resolved_at,
+    }
+
+
+def _resolution_row(held: HeldMoney) -> dict[str, Any]:
+    return {
+        "key": held.key,
+        "state": held.state,
+        "posted": held.posted_micros,
+        "resolved_at": held.resolved_at,
+        "reported": held.reported_micros,
+    }
+
+
+def _entry_row(entry: Entry) -> dict[str, Any]:
+    return {
+        "account_id": entry.account_id,
+        "operation": entry.operation,
+        "key": entry.key,
+        "hold_key": entry.hold_key,
+        "pending": entry.pending_micros,
+        "posted": entry.posted_micros,
+        "counted_at": entry.counted_at,
+        "at": entry.at,
+    }
+
+
+def _window_row(usage: Usage) -> dict[str, Any]:
+    return {
+        "account_id": usage.account_id,
+        "period": usage.period,
+        "starts_at": usage.window.starts_at,
+        "ends_at": usage.window.ends_at,
+    }
+
+
+def _usage_row(usage: Usage) -> dict[str, Any]:
+    return _window_row(usage) | {
+        "pending": usage.pending_micros,
+        "posted": usage.posted_micros,
+        "told": usage.told_percent,
+        "breached_at": usage.breached_at,
+    }
+
+
+def _alert_row(alert: Alert) -> dict[str, Any]:
+    usage = alert.usage
+    return _usage_row(usage) | {
+        "percent": alert.percent,
+        "limit_micros": usage.limit_micros,
+        "at": alert.at,
+    }

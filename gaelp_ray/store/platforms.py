@@ -1,0 +1,78 @@
+"""Reports of ad platforms in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, select
+from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from gaelp_ray.domain.platforms import DeliveryReport
+from gaelp_ray.store.tables import platform_corrections, platform_reports
+
+
+def add(tx: Connection, reports: Sequence[DeliveryReport], *, now: datetime) -> int:
+    """Store those that are new; returns how many were."""
+    if not reports:
+        return 0
+    rows = [
+        {
+            "platform": report.platform,
+            "order_key": report.order_key,
+            "number": report.number,
+            "campaign": report.campaign,
+            "currency": report.currency,
+            "cost_micros": report.cost_micros,
+            "final": report.final,
+            "reported_at": report.reported_at,
+            "received_at": now,
+        }
+        for report in reports
+    ]
+    return tx.execute(upsert(platform_reports).values(rows).on_conflict_do_nothing()).rowcount
+
+
+def latest(
+    connection: Connection, platform: str, *, since: datetime, until: datetime
+) -> list[DeliveryReport]:
+    """The report that counts of each order of which any report came in the period."""
+    columns = platform_reports.c
+    touched = select(columns.order_key).where(
+        columns.platform == platform, columns.received_at >= since, columns.received_at < until
+    )
+    query = (
+        select(platform_reports)
+        .ext(distinct_on(columns.order_key))
+        .where(columns.platform == platform, columns.order_key.in_(touched), columns.received_at < until)
+        .order_by(columns.order_key, columns.number.desc())
+    )
+    return [_report(row) for row in connection.execute(query)]
+
+
+def corrected(connection: Connection, order_keys: Sequence[str]) -> dict[str, int]:
+    """What was booked beside the holds of these orders."""
+    columns = platform_corrections.c
+    query = select(columns.order_key, columns.corrected_micros).where(columns.order_key.in_(order_keys))
+    return {row.order_key: row.corrected_micros for row in connection.execute(query)}
+
+
+def add_correction(tx: Connection, order_key: str, delta_micros: int) -> None:
+    added = upsert(platform_corrections).values(order_key=order_key, corrected_micros=delta_micros)
+    total = platform_corrections.c.corrected_micros + delta_micros
+    tx.execute(added.on_conflict_do_update(index_elements=["order_key"], set_={"corrected_micros": total}))
+
+
+def _report(row: Any) -> DeliveryReport:
+    return DeliveryReport(
+        platform=row.platform,
+        order_key=row.order_key,
+        number=row.number,
+        campaign=row.campaign,
+        currency=row.currency,
+        cost_micros=row.cost_micros,
+        final=row.final,
+        reported_at=row.reported_at,
+    )

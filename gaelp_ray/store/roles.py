@@ -1,0 +1,28 @@
+"""Granted roles in the database."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, select
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from gaelp_ray.domain.roles import Role
+from gaelp_ray.store.tables import role_grants
+
+
+def add(tx: Connection, user: str, role: Role, *, by: str, now: datetime) -> bool:
+    """False: the user has it already."""
+    added = upsert(role_grants).values(user_name=user, role=role, granted_by=by, granted_at=now)
+    return tx.execute(added.on_conflict_do_nothing()).rowcount > 0
+
+
+def remove(tx: Connection, user: str, role: Role) -> bool:
+    """False: the user has it not."""
+    columns = role_grants.c
+    return tx.execute(delete(role_grants).where(columns.user_name == user, columns.role == role)).rowcount > 0
+
+
+def of_user(connection: Connection, user: str) -> frozenset[Role]:
+    query = select(role_grants.c.role).where(role_grants.c.user_name == user)
+    return frozenset(map(Role, connection.execute(query).scalars()))

@@ -1,0 +1,218 @@
+"""A version earns the right to spend real money, begins with a little of it, and loses it by itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from gaelp_ray.domain.access import Principal
+from gaelp_ray.domain.agents import AgentType
+from gaelp_ray.domain.approvals import NewApproval, Purpose
+from gaelp_ray.domain.errors import Conflict, Forbidden, InvalidInput, NotEligible, NotFound
+from gaelp_ray.domain.ledger import Hold, Money, Scope
+from gaelp_ray.domain.promotion import Evidence
+from gaelp_ray.domain.ramps import Bar, RampState, Stage
+from gaelp_ray.domain.safety.policies import Attach, Attachment
+from gaelp_ray.domain.safety.verdicts import Action
+from gaelp_ray.domain.switches import EVERYTHING, SwitchScope, Target
+from gaelp_ray.domain.windows import Period
+from gaelp_ray.services import agents, approvals, audit, policies, promotions, ramps, reviews, switches
+from gaelp_ray.services.reviews import Reported
+from gaelp_ray.store.engine import Store
+from gaelp_ray.store.ramps import StoredRamp
+from tests.bank import Bank, a_hold
+from tests.builders import ADMIN, ANN, BOB, T0, a_version, an_agent
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+STAGES = (Stage(10, HOUR), Stage(50, HOUR), Stage(100, HOUR))
+BAR = Bar(min_samples=2, min_value=1.0)
+ROOT2 = Principal("root2", admin=True)
+
+
+class Launch(Bank):
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        new = replace(an_agent(), type=AgentType.REAL_DEPLOYMENT)
+        self.agent = store.transact(agents.register, new, by=ANN, now=T0)
+        self.old = self.agent.current.id
+        self.new = store.transact(agents.add_version, self.agent.id, a_version("2.0.0"), by=ANN, now=T0).id
+        store.transact(agents.roll_back, self.agent.id, "1.0.0", by=ANN, now=T0)
+        self.account = self.open(scope=Scope.AGENT, subject=str(self.agent.id), money=Money.REAL)
+
+    def record(self, **fields: Any) -> Evidence:
+        given: dict[str, Any] = {"version_id": self.new, "baseline": "1.0.0", "seeds": 10, "effect": 2.0}
+        evidence = Evidence(**given | {"low": 1.0, "high": 3.0, "confidence": 0.95} | fields)
+        return self.store.transact(promotions.record_evidence, evidence, by=ANN, now=self.now)
+
+    def approve(self) -> int:
+        new = NewApproval(purpose=Purpose.PROMOTION, subject=f"version {self.new}", reason="good", ttl=DAY)
+        asked = self.store.transact(approvals.request, new, by=ANN, now=self.now)
+        for by in (ADMIN, ROOT2):
+            given = {"approves": True, "reason": "ok", "by": by, "now": self.now}
+            self.store.transact(approvals.vote, asked.id, **given)
+        return asked.id
+
+    def promote(self, *, by: Principal = ANN) -> Any:
+        return self.store.transact(promotions.promote, self.new, by=by, now=self.now)
+
+    def start(self, *, by: Principal = ADMIN, **fields: Any) -> StoredRamp:
+        given = {"version_id": self.new, "account_id": self.account, "full_day_micros": 1000} | fields
+        return self.store.transact(ramps.start, **given, stages=STAGES, by=by, now=self.now)
+
+    def advance(self, ramp: StoredRamp, *values: float) -> tuple[str, int | None]:
+        moved = self.store.transact(ramps.advance, ramp.id, values=values, bar=BAR, now=self.now)
+        return str(moved.ramp.state), self.usage(self.account, Period.DAY).limit_micros
+
+    def current(self) -> int:
+        return self.store.read(agents.get, self.agent.id, by=ANN).current.id
+
+
+@pytest.fixture
+def launch(store: Store) -> Launch:
+    return Launch(store)
+
+
+@pytest.fixture
+def promoted(launch: Launch) -> Launch:
+    launch.record()
+    launch.approve()
+    launch.promote()
+    return launch
+
+
+def test_the_gate_is_shut_until_evidence_and_approvals_are_there(launch: Launch) -> None:
+    def missing() -> list[str]:
+        return launch.store.read(promotions.missing, launch.new, by=ANN, now=launch.now)
+
+    assert missing() == ["There is no evidence of it."]
+    with pytest.raises(NotEligible, match="no evidence"):
+        launch.promote()
+    launch.record(seeds=3, low=-1.0)
+    assert len(missing()) == 2
+    with pytest.raises(NotEligible, match="3 seeds") as refused:
+        launch.promote()
+    assert len(refused.value.details["missing"]) == 2
+    best = launch.record()
+    launch.record(seeds=4)
+    assert missing() == []
+    with pytest.raises(NotEligible, match="approval of 2 people"):
+        launch.promote()
+    approval = launch.approve()
+    assert launch.promote().id == approval
+    assert launch.promote() is None, "once is enough"
+    launch.store.read(promotions.require_promoted, launch.new)
+    record = launch.store.read(audit.page, by=ADMIN, action="version.promote", limit=9)[0].record
+    assert (record.actor, record.after) == ("ann", f'{{"approval_id":{approval},"evidence_id":{best.id}}}')
+    assert [each.seeds for each in launch.store.read(promotions.evidence, launch.new, by=ANN)] == [4, 10, 3]
+
+
+def test_a_policy_may_ask_for_more_or_for_nobody(launch: Launch) -> None:
+    document = {"rules": [{"rule": "required_evidence", "min_seeds": 50, "approvals": 0}]}
+    launch.store.transact(policies.write, "gate", document, by=ADMIN, now=launch.now)
+    place = Attachment(Attach.TYPE, "real_deployment")
+    launch.store.transact(policies.attach, "gate", None, place, by=ADMIN, now=launch.now)
+    launch.record()
+    with pytest.raises(NotEligible, match="50 are needed"):
+        launch.promote()
+    launch.record(seeds=50)
+    assert launch.promote() is None
+    launch.store.read(promotions.require_promoted, launch.new)
+
+
+def test_evidence_is_for_those_who_may_see_the_agent(launch: Launch) -> None:
+    with pytest.raises(NotFound):
+        launch.promote(by=BOB)
+    with pytest.raises(NotFound):
+        launch.record(version_id=999)
+
+
+def test_a_ramp_needs_a_promoted_version_an_operator_and_the_agents_account(launch: Launch) -> None:
+    with pytest.raises(NotEligible, match="not promoted"):
+        launch.start()
+    launch.record()
+    launch.approve()
+    launch.promote()
+    with pytest.raises(Forbidden, match="operator"):
+        launch.start(by=ANN)
+    with pytest.raises(InvalidInput, match="not an account of real money"):
+        launch.start(account_id=launch.open(money=Money.REAL))
+    with pytest.raises(InvalidInput, match="full_day_micros"):
+        launch.start(full_day_micros=0)
+    assert launch.current() == launch.old
+    launch.start()
+    assert launch.current() == launch.new
+    with pytest.raises(Conflict):
+        launch.start()
+
+
+def test_spend_goes_up_stage_by_stage(promoted: Launch) -> None:
+    ramp = promoted.start()
+    assert promoted.usage(promoted.account, Period.DAY).limit_micros == 100
+    steps = []
+    for values in ((9, 9), (9,), (9, 9), (9, 9)):
+        promoted.wait(HOUR)
+        steps.append(promoted.advance(ramp, *values))
+    assert steps == [("ramping", 500), ("ramping", 500), ("ramping", 1000), ("full", 1000)]
+    assert promoted.store.read(ramps.live) == []
+    actions = [e.record.action for e in promoted.store.read(audit.page, by=ADMIN, limit=99)]
+    assert [a for a in actions if a.startswith("ramp")] == [
+        "ramp.start", "ramp.ramping", "ramp.ramping", "ramp.full",
+    ]  # fmt: skip
+
+
+def test_bad_values_roll_it_back_at_once(promoted: Launch) -> None:
+    ramp = promoted.start()
+    promoted.wait(HOUR)
+    assert promoted.advance(ramp, 9, 9) == ("ramping", 500)
+    assert promoted.advance(ramp, 0, 0) == ("rolled_back", 0)
+    assert promoted.current() == promoted.old
+    assert "median" in promoted.store.read(ramps.get, ramp.id).ramp.reason
+    assert promoted.advance(ramp, 9, 9) == ("rolled_back", 0)
+    assert promoted.start().ramp.state is RampState.CANARY, "and another may begin"
+
+
+def test_a_halt_by_a_policy_rolls_it_back(promoted: Launch) -> None:
+    ramp = promoted.start()
+    document = {"currency": "EUR", "rules": [{"rule": "drawdown", "max_micros": 5}]}
+    promoted.store.transact(policies.write, "stop", document, by=ADMIN, now=promoted.now)
+    place = Attachment(Attach.GLOBAL)
+    promoted.store.transact(policies.attach, "stop", None, place, by=ADMIN, now=promoted.now)
+    action = Action(agent_id=promoted.agent.id, currency="EUR", amount_micros=10)
+    hold: Hold = a_hold("h", promoted.account)
+    facts = Reported(profit_micros=0, peak_profit_micros=9)
+    promoted.store.transact(reviews.admit, action, hold, reported=facts, now=promoted.now)
+    target = Target(SwitchScope.AGENT, str(promoted.agent.id))
+    promoted.store.transact(switches.release, target, reason="r", by=ADMIN, now=promoted.now)
+    assert promoted.advance(ramp, 9, 9) == ("rolled_back", 0)
+
+
+def test_an_engaged_switch_rolls_back_its_agent_and_pauses_the_others(promoted: Launch) -> None:
+    ramp = promoted.start()
+    move = {"reason": "r", "by": ADMIN, "now": promoted.now}
+    promoted.store.transact(switches.engage, EVERYTHING, **move)
+    promoted.wait(HOUR)
+    assert promoted.advance(ramp, 9, 9) == ("canary", 100)
+    assert promoted.advance(ramp, 0, 0) == ("canary", 100)
+    promoted.store.transact(switches.release, EVERYTHING, **move)
+    target = Target(SwitchScope.AGENT, str(promoted.agent.id))
+    promoted.store.transact(switches.engage, target, **move)
+    assert promoted.advance(ramp, 9, 9) == ("rolled_back", 0)
+
+
+def test_an_operator_rolls_it_back_by_hand(promoted: Launch) -> None:
+    ramp = promoted.start()
+    given: dict[str, Any] = {"reason": "I saw it", "now": promoted.now}
+    with pytest.raises(Forbidden):
+        promoted.store.transact(ramps.roll_back, ramp.id, by=ANN, **given)
+    promoted.store.transact(ramps.roll_back, ramp.id, by=ADMIN, **given)
+    assert (promoted.current(), promoted.usage(promoted.account, Period.DAY).limit_micros) == (
+        promoted.old,
+        0,
+    )
+    with pytest.raises(Conflict, match="only a live one"):
+        promoted.store.transact(ramps.roll_back, ramp.id, by=ADMIN, **given)
+    with pytest.raises(NotFound):
+        promoted.store.transact(ramps.roll_back, 99, by=ADMIN, **given)
