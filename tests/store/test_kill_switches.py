@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from gaelp_ray.actors.budget_guard import BudgetGuard
 from gaelp_ray.actors.switch_watch import SwitchWatch
+from gaelp_ray.config import Settings
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.agents import AgentType
 from gaelp_ray.domain.errors import Forbidden, Halted, InvalidInput, NotFound
@@ -19,6 +21,7 @@ from gaelp_ray.domain.ledger import Money, Receipt, Scope
 from gaelp_ray.domain.roles import Role
 from gaelp_ray.domain.switches import EVERYTHING, SwitchScope, Target
 from gaelp_ray.services import agents, audit, ledger, roles, switches
+from gaelp_ray.store import ledger as ledger_store
 from gaelp_ray.store.engine import Store
 from tests.bank import Bank, a_hold, a_post, a_settlement, a_spend, name
 from tests.builders import ADMIN, ANN, BOB, World, an_agent
@@ -252,6 +255,26 @@ def test_a_guard_is_told_at_once(bank: Bank) -> None:
         return asked == [post] and isinstance(refusals[0], Halted) and refusals[1] is None
 
     assert watched(bank.store, poll_s=3600, act=lambda: engage(bank, EVERYTHING), until=stopped) < 1
+
+
+def test_a_guard_answers_in_order_what_it_refuses_and_what_it_asks(bank: Bank, database_url: str) -> None:
+    team = bank.open()
+
+    async def ask() -> list[str]:
+        guard = BudgetGuard.__new__(BudgetGuard)
+        await guard.__init__(Settings(database_url=database_url), shard=1)  # type: ignore[misc]
+        first = await guard.submit([a_hold("a", team), a_hold("b", team)])
+        await asyncio.to_thread(engage, bank, EVERYTHING)
+        await seen(lambda: guard._switches.board.everything is not None)
+        then = await guard.submit([a_settlement("a", 3), a_hold("c", team), a_settlement("b", 4)])
+        for loop in guard._loops:
+            loop.cancel()
+        await asyncio.gather(*guard._loops, return_exceptions=True)
+        guard._runtime.store.close()
+        return [name(outcome) for outcome in first + then]
+
+    assert asyncio.run(ask()) == ["hold 10", "hold 10", "settle 3", "halted", "settle 4"]
+    assert bank.store.read(ledger_store.get_hold, "c") is None, "it never reached the ledger"
 
 
 def test_a_guard_that_was_not_told_looks(bank: Bank, sql: Any) -> None:
