@@ -125,8 +125,8 @@ def empty_database_url(postgres: Postgres) -> Iterator[str]:
 
 @pytest.fixture
 def store(database_url: str) -> Iterator[Store]:
-    """A store on a fresh database, with a connection for each of a dozen threads."""
-    opened = Store(database_url, pool_size=12)
+    """A store on a fresh database; of its connections half, a dozen, are for transactions."""
+    opened = Store(database_url, pool_size=24)
     yield opened
     opened.close()
 

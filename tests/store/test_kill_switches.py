@@ -198,9 +198,9 @@ def test_no_hold_slips_through_while_a_switch_is_thrown(bank: Bank) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         spenders = [pool.submit(spender, number) for number in range(8)]
-        engage(bank, EVERYTHING)
-        thrown.set()
         try:
+            engage(bank, EVERYTHING)
+            thrown.set()
             assert [spender.result(timeout=60) for spender in spenders] == [[]] * 8
         finally:
             stop.set()
