@@ -49,8 +49,9 @@ bench-start: setup ## Submit to running, beside `ray job submit`
 bench-live: setup ## Report to WebSocket, beside polling
 	$(BIN)/python -m tests.benchmarks.bench_live
 
-bench-scheduler: setup ## Admissions per second beside one transaction each, take-over, memory
+bench-scheduler: setup ## Admissions per second, take-over, memory, and one plan as the queue grows
 	$(BIN)/python -m tests.benchmarks.bench_scheduler $(ARGS)
+	$(BIN)/python -m tests.benchmarks.bench_plan
 
 bench-ledger: setup ## Holds per second beside a transaction and row lock for each
 	$(BIN)/python -m tests.benchmarks.bench_ledger
