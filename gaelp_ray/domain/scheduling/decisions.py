@@ -106,5 +106,3 @@ class Plan:
     reserves: tuple[Reserve, ...] = ()
     waits: tuple[Wait, ...] = ()
     demands: tuple[Demand, ...] = ()
-    #: Jobs whose deadline has passed while they waited.
-    expired: tuple[QueuedJob, ...] = ()

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gaelp_ray.domain.requests import in_words
-from gaelp_ray.domain.resources import Resources
 from gaelp_ray.domain.scheduling.decisions import Placed, Plan, Wait, WaitCode
 from gaelp_ray.domain.scheduling.eta import Eta, eta_of
-from gaelp_ray.domain.scheduling.ordering import Key, Line, Shares, effective_priority
+from gaelp_ray.domain.scheduling.ordering import Key, Line, effective_priority, shares_of
 from gaelp_ray.domain.scheduling.pool import Pool
 from gaelp_ray.domain.scheduling.queue import Queue, QueuedJob
 from gaelp_ray.domain.scheduling.snapshot import Claim, Snapshot
@@ -143,16 +142,6 @@ def report(snapshot: Snapshot, made: Plan, now: datetime, *, limit: int) -> Queu
         starting=tuple(start.job.id for start in made.starts),
         making_room=tuple(preemption.job_id for preemption in made.preemptions),
         demanded=sum(demand.count for demand in made.demands),
-    )
-
-
-def shares_of(snapshot: Snapshot) -> Shares:
-    return Shares(
-        sum((node.total for node in snapshot.nodes), Resources()),
-        history=snapshot.history,
-        claims=snapshot.claims,
-        quotas=snapshot.quotas,
-        fair=snapshot.policy.fair_share,
     )
 
 

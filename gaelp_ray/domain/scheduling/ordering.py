@@ -15,7 +15,7 @@ from gaelp_ray.domain.jobs import PRIORITY_MAX
 from gaelp_ray.domain.quotas import QuotaBook
 from gaelp_ray.domain.resources import Resources
 from gaelp_ray.domain.scheduling.queue import QueuedJob, length_class
-from gaelp_ray.domain.scheduling.snapshot import Claim, SchedulingPolicy
+from gaelp_ray.domain.scheduling.snapshot import Claim, SchedulingPolicy, Snapshot
 
 #: -priority, share, length, submitted, id
 Key = tuple[int, float, int, datetime, int]
@@ -84,6 +84,17 @@ class Shares:
         wholes = (total.cpu_milli, total.memory_bytes, total.gpu_milli)
         parts = (amount / whole for amount, whole in zip(used, wholes, strict=True) if whole)
         return max(parts, default=0.0) / self._quotas.weight(owner)
+
+
+def shares_of(snapshot: Snapshot) -> Shares:
+    """Everybody's share before a plan is made."""
+    return Shares(
+        sum((node.total for node in snapshot.nodes), Resources()),
+        history=snapshot.history,
+        claims=snapshot.claims,
+        quotas=snapshot.quotas,
+        fair=snapshot.policy.fair_share,
+    )
 
 
 class Line:

@@ -24,7 +24,7 @@ from gaelp_ray.domain.scheduling.decisions import (
 )
 from gaelp_ray.domain.scheduling.growth import Growth
 from gaelp_ray.domain.scheduling.nodes import suits
-from gaelp_ray.domain.scheduling.ordering import Line, Shares
+from gaelp_ray.domain.scheduling.ordering import Line, shares_of
 from gaelp_ray.domain.scheduling.pool import Pool
 from gaelp_ray.domain.scheduling.preemption import Rank, Room, RoomMaker, may_stop, rank, yields_to
 from gaelp_ray.domain.scheduling.queue import QueuedJob
@@ -52,13 +52,7 @@ class Planner:
         self._claims = sorted(snapshot.claims, key=lambda claim: claim.job_id)
         self._pool = Pool(snapshot.nodes, self._claims)
         self._usage = Usage(snapshot.quotas, _held(self._claims) if snapshot.quotas.quotas else {})
-        self._shares = Shares(
-            _everything(snapshot),
-            history=snapshot.history,
-            claims=self._claims,
-            quotas=snapshot.quotas,
-            fair=self._policy.fair_share,
-        )
+        self._shares = shares_of(snapshot)
         self._growth = Growth(snapshot.shapes)
         self._anything_held = any(True for _ in snapshot.holds)
         self._shadows: list[Shadow] = []
@@ -424,8 +418,3 @@ def _held(claims: Sequence[Claim]) -> dict[str, Amounts]:
     for claim in claims:
         held[claim.owner] = held.get(claim.owner, Amounts()) + claim.amounts
     return held
-
-
-def _everything(snapshot: Snapshot) -> Resources:
-    """What the cluster has, for shares."""
-    return sum((node.total for node in snapshot.nodes), Resources())
