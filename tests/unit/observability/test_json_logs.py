@@ -72,4 +72,4 @@ def test_configuring_twice_says_things_once(
     logging.getLogger("gaelp_ray.some.room").warning("once")
     logging.getLogger("gaelp_ray.some.room").info("too quiet")
     assert [json.loads(each)["message"] for each in capsys.readouterr().err.splitlines()] == ["once"]
-    assert len(product_logger.handlers) == 1
+    assert [type(each.formatter) for each in product_logger.handlers].count(logs.JsonFormatter) == 1
