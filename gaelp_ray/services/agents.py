@@ -20,6 +20,7 @@ from gaelp_ray.domain.agents import (
     check_version_spec,
 )
 from gaelp_ray.domain.errors import Conflict, IllegalTransition, NotFound
+from gaelp_ray.services import audit
 from gaelp_ray.services import jobs as job_service
 from gaelp_ray.store import agents as agent_store
 from gaelp_ray.store import jobs as job_store
@@ -33,7 +34,15 @@ def register(tx: Connection, new: NewAgent, *, by: Principal, now: datetime) -> 
     check_version_spec(new.spec)
     if agent_store.page(tx, AgentFilter(owner=by.user, name=new.name), before=None, limit=1):
         raise Conflict(f"You have an agent named {new.name!r} already; choose another name or delete it.")
-    return _existing(tx, agent_store.add(tx, new, owner=by.user, now=now), by)
+    agent = _existing(tx, agent_store.add(tx, new, owner=by.user, now=now), by)
+    after = {
+        "name": new.name,
+        "type": new.type,
+        "version": new.spec.version,
+        "budget_limit_micros": new.budget_limit_micros,
+    }
+    audit.record(tx, "agent.register", f"agent {agent.id}", by=by, now=now, after=after)
+    return agent
 
 
 def get(connection: Connection, agent_id: int, *, by: Principal) -> Agent:
@@ -68,25 +77,31 @@ def change(
     fields: Mapping[str, Any] | None = None,
 ) -> Agent:
     """Pause, resume, describe or limit an agent. ``fields``: description, budget_limit_micros."""
-    _locked(tx, agent_id, by)
+    before = _locked(tx, agent_id, by)
     if status is AgentStatus.ARCHIVED:
         raise IllegalTransition("An agent is archived by DELETE, not by a change of status.")
     values = dict(fields or {}) | ({"status": status} if status is not None else {})
     if status is not None:
         revision.bump(tx)
-    if values:
-        agent_store.set_fields(tx, agent_id, values, now=now)
-    return _existing(tx, agent_id, by)
+    if not values:
+        return before
+    agent_store.set_fields(tx, agent_id, values, now=now)
+    after = _existing(tx, agent_id, by)
+    was = {name: getattr(before, name) for name in values}
+    audit.record(tx, "agent.change", f"agent {agent_id}", by=by, now=now, before=was, after=values)
+    return after
 
 
 def delete(tx: Connection, agent_id: int, *, by: Principal, now: datetime) -> list[str]:
     """Archive an agent and cancel its jobs; its history stays. Returns the launchers to wake."""
-    _locked(tx, agent_id, by)
+    agent = _locked(tx, agent_id, by)
     agent_store.set_fields(tx, agent_id, {"status": AgentStatus.ARCHIVED}, now=now)
     launchers: set[str] = set()
     for job_id in job_store.live_ids_of_agent(tx, agent_id):
         cancelled = job_service.cancel(tx, job_id, by=by, now=now, reason="Its agent was deleted.")
         launchers |= {cancelled.launcher} if cancelled.launcher else set()
+    before = {"name": agent.name, "status": agent.status}
+    audit.record(tx, "agent.delete", f"agent {agent_id}", by=by, now=now, before=before)
     return sorted(launchers)
 
 
@@ -94,28 +109,45 @@ def add_version(
     tx: Connection, agent_id: int, spec: VersionSpec, *, by: Principal, now: datetime
 ) -> AgentVersion:
     """Store a new immutable version and make it current."""
-    _locked(tx, agent_id, by)
+    agent = _locked(tx, agent_id, by)
     check_version_spec(spec)
     if agent_store.find_version(tx, agent_id, spec.version):
         raise Conflict(f"Version {spec.version!r} exists and cannot change; choose a new version.")
     version_id = agent_store.add_version(tx, agent_id, spec, by=by.user, now=now)
     agent_store.point_to(tx, agent_id, version_id, now=now)
+    _audit_version(tx, "agent.version", agent, spec.version, by, now)
     return agent_store.version_by_id(tx, version_id)
 
 
 def roll_back(tx: Connection, agent_id: int, version: str, *, by: Principal, now: datetime) -> Agent:
     """Make an existing version the current one again."""
-    _locked(tx, agent_id, by)
+    agent = _locked(tx, agent_id, by)
     found = agent_store.find_version(tx, agent_id, version)
     if found is None:
         raise NotFound(f"Agent {agent_id} has no version {version!r}.")
     agent_store.point_to(tx, agent_id, found.id, now=now)
+    _audit_version(tx, "agent.rollback", agent, version, by, now)
     return _existing(tx, agent_id, by)
+
+
+def version(connection: Connection, agent_id: int, name: str, *, by: Principal) -> AgentVersion:
+    get(connection, agent_id, by=by)
+    found = agent_store.find_version(connection, agent_id, name)
+    if found is None:
+        raise NotFound(f"Agent {agent_id} has no version {name[:64]!r}.")
+    return found
 
 
 def versions(connection: Connection, agent_id: int, *, by: Principal) -> list[AgentVersion]:
     get(connection, agent_id, by=by)
     return agent_store.versions(connection, agent_id)
+
+
+def _audit_version(
+    tx: Connection, action: str, agent: Agent, version: str, by: Principal, now: datetime
+) -> None:
+    before, after = {"version": agent.current.spec.version}, {"version": version}
+    audit.record(tx, action, f"agent {agent.id}", by=by, now=now, before=before, after=after)
 
 
 def _locked(tx: Connection, agent_id: int, by: Principal) -> Agent:

@@ -14,12 +14,22 @@ from gaelp_ray.domain.approvals import NewApproval, Purpose
 from gaelp_ray.domain.errors import Conflict, Forbidden, InvalidInput, NotEligible, NotFound
 from gaelp_ray.domain.ledger import Hold, Money, Scope
 from gaelp_ray.domain.promotion import Evidence
-from gaelp_ray.domain.ramps import Bar, RampState, Stage
+from gaelp_ray.domain.ramps import Bar, RampState, Stage, Watch
 from gaelp_ray.domain.safety.policies import Attach, Attachment
 from gaelp_ray.domain.safety.verdicts import Action
 from gaelp_ray.domain.switches import EVERYTHING, SwitchScope, Target
 from gaelp_ray.domain.windows import Period
-from gaelp_ray.services import agents, approvals, audit, policies, promotions, ramps, reviews, switches
+from gaelp_ray.services import (
+    agents,
+    approvals,
+    audit,
+    metrics,
+    policies,
+    promotions,
+    ramps,
+    reviews,
+    switches,
+)
 from gaelp_ray.services.reviews import Reported
 from gaelp_ray.store.engine import Store
 from gaelp_ray.store.ramps import StoredRamp
@@ -28,7 +38,7 @@ from tests.builders import ADMIN, ANN, BOB, T0, a_version, an_agent
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 STAGES = (Stage(10, HOUR), Stage(50, HOUR), Stage(100, HOUR))
-BAR = Bar(min_samples=2, min_value=1.0)
+WATCH = Watch("profit", Bar(min_samples=2, min_value=1.0))
 ROOT2 = Principal("root2", admin=True)
 
 
@@ -60,10 +70,18 @@ class Launch(Bank):
 
     def start(self, *, by: Principal = ADMIN, **fields: Any) -> StoredRamp:
         given = {"version_id": self.new, "account_id": self.account, "full_day_micros": 1000} | fields
-        return self.store.transact(ramps.start, **given, stages=STAGES, by=by, now=self.now)
+        return self.store.transact(ramps.start, **given, stages=STAGES, watch=WATCH, by=by, now=self.now)
+
+    def report(self, *values: float, metric: str = "profit") -> None:
+        """Values after the moment at which a stage may have begun."""
+        self.wait(timedelta(seconds=1))
+        for value in values:
+            given: dict[str, Any] = {"by": ANN, "now": self.now}
+            self.store.transact(metrics.record_external, self.agent.id, {metric: value}, **given)
 
     def advance(self, ramp: StoredRamp, *values: float) -> tuple[str, int | None]:
-        moved = self.store.transact(ramps.advance, ramp.id, values=values, bar=BAR, now=self.now)
+        self.report(*values)
+        moved = self.store.transact(ramps.advance, ramp.id, now=self.now)
         return str(moved.ramp.state), self.usage(self.account, Period.DAY).limit_micros
 
     def current(self) -> int:
