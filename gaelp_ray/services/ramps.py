@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from gaelp_ray.domain import ramps as rules
 from gaelp_ray.domain.access import SYSTEM, Principal
+from gaelp_ray.domain.agents import AgentVersion
 from gaelp_ray.domain.errors import Conflict, InvalidInput, NotFound
 from gaelp_ray.domain.ledger import Account, Money, Scope
 from gaelp_ray.domain.money import whole_micros
@@ -65,6 +66,15 @@ def start(
     _limit(tx, stored, ramp, by, now)
     _audit(tx, "ramp.start", stored, None, ramp, by, now)
     return stored
+
+
+def version(connection: Connection, agent_id: int, name: str, *, by: Principal) -> AgentVersion:
+    """What ``start`` takes, by its name; an operator need not own the agent."""
+    roles.require(connection, Role.OPERATOR, by=by)
+    found = agent_store.find_version(connection, agent_id, name)
+    if found is None:
+        raise NotFound(f"There is no agent {agent_id} with a version {name[:64]!r}.")
+    return found
 
 
 def advance(tx: Connection, ramp_id: int, *, now: datetime) -> StoredRamp:
