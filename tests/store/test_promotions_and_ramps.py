@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from gaelp_ray.actors.budget_guard import BudgetGuard
+from gaelp_ray.config import Settings
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.agents import AgentType
 from gaelp_ray.domain.approvals import NewApproval, Purpose
 from gaelp_ray.domain.errors import Conflict, Forbidden, InvalidInput, NotEligible, NotFound
 from gaelp_ray.domain.ledger import Hold, Money, Scope
+from gaelp_ray.domain.metrics import MetricPoint
 from gaelp_ray.domain.promotion import Evidence
 from gaelp_ray.domain.ramps import Bar, RampState, Stage, Watch
 from gaelp_ray.domain.safety.policies import Attach, Attachment
@@ -127,6 +132,22 @@ def test_the_gate_is_shut_until_evidence_and_approvals_are_there(launch: Launch)
     assert [each.seeds for each in launch.store.read(promotions.evidence, launch.new, by=ANN)] == [4, 10, 3]
 
 
+def test_a_version_says_where_it_stands(launch: Launch) -> None:
+    def standing() -> tuple[bool, int, int, bool]:
+        found = launch.store.read(promotions.standing, launch.new, by=ANN, now=launch.now)
+        return found.promoted, len(found.missing), found.people, found.approved
+
+    assert standing() == (False, 1, 2, False)
+    launch.record()
+    assert standing() == (False, 0, 2, False)
+    launch.approve()
+    assert standing() == (False, 0, 2, True)
+    launch.promote()
+    assert standing() == (True, 0, 2, False), "the approval is used up"
+    with pytest.raises(NotFound):
+        launch.store.read(promotions.standing, launch.new, by=BOB, now=launch.now)
+
+
 def test_a_policy_may_ask_for_more_or_for_nobody(launch: Launch) -> None:
     document = {"rules": [{"rule": "required_evidence", "min_seeds": 50, "approvals": 0}]}
     launch.store.transact(policies.write, "gate", document, by=ADMIN, now=launch.now)
@@ -234,3 +255,77 @@ def test_an_operator_rolls_it_back_by_hand(promoted: Launch) -> None:
         promoted.store.transact(ramps.roll_back, ramp.id, by=ADMIN, **given)
     with pytest.raises(NotFound):
         promoted.store.transact(ramps.roll_back, 99, by=ADMIN, **given)
+
+
+def test_only_values_of_the_watched_metric_since_the_stage_began_count(promoted: Launch) -> None:
+    promoted.report(0, 0, 0)
+    ramp = promoted.start()
+    promoted.report(0, 0, metric="loss")
+    stale: dict[str, Any] = {"by": ANN, "now": promoted.now, "at": promoted.now - HOUR}
+    promoted.store.transact(metrics.record_external, promoted.agent.id, {"profit": 0.0}, **stale)
+    assert promoted.advance(ramp) == ("canary", 100)
+    promoted.wait(HOUR)
+    assert promoted.advance(ramp, 9, 9) == ("ramping", 500)
+    assert promoted.advance(ramp, 0) == ("ramping", 500), "one value of two, those of the canary are gone"
+
+
+def test_values_that_jobs_report_count_too(promoted: Launch) -> None:
+    ramp = promoted.start()
+    points = [
+        MetricPoint(promoted.agent.id, promoted.now + HOUR, {"profit": 0.0, "step": 1.0}, job_id=1, step=n)
+        for n in range(2)
+    ]
+    promoted.store.transact(metrics.store, points)
+    assert promoted.advance(ramp) == ("rolled_back", 0)
+
+
+def test_a_ramp_remembers_what_watches_over_it(promoted: Launch) -> None:
+    ramp = promoted.start()
+    assert promoted.store.read(ramps.get, ramp.id, by=ADMIN).watch == WATCH
+    for bad in ((0, 1.0), (2, math.nan), (2, math.inf), (True, 1.0), (10**9, 1.0)):
+        with pytest.raises(InvalidInput):
+            Bar(*bad)
+    with pytest.raises(InvalidInput, match="metric name"):
+        Watch("no name", Bar(1, 0.0))
+
+
+def test_ramps_are_seen_by_owners_and_by_who_has_a_role(promoted: Launch) -> None:
+    first = promoted.start()
+    promoted.advance(first, 0, 0)
+    second = promoted.start()
+    for by in (ANN, ADMIN):
+        assert [each.id for each in promoted.store.read(ramps.live, by=by)] == [second.id]
+        found = promoted.store.read(ramps.of_agent, promoted.agent.id, by=by, limit=9)
+        assert [each.id for each in found] == [second.id, first.id]
+    assert promoted.store.read(ramps.live, by=BOB) == []
+    with pytest.raises(NotFound):
+        promoted.store.read(ramps.get, first.id, by=BOB)
+    older = promoted.store.read(ramps.of_agent, promoted.agent.id, by=ANN, before=second.id, limit=9)
+    assert [each.id for each in older] == [first.id]
+
+
+def test_the_first_guard_rolls_a_sick_ramp_back_by_itself(promoted: Launch, database_url: str) -> None:
+    ramp = promoted.start()
+    promoted.report(0, 0)
+
+    def state() -> str:
+        return str(promoted.store.read(ramps.get, ramp.id).ramp.state)
+
+    async def watch() -> None:
+        guard = BudgetGuard.__new__(BudgetGuard)
+        await guard.__init__(Settings(database_url=database_url), shard=0)  # type: ignore[misc]
+        try:
+            async with asyncio.timeout(30):
+                while await asyncio.to_thread(state) != "rolled_back":  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        finally:
+            for loop in guard._loops:
+                loop.cancel()
+            await asyncio.gather(*guard._loops, return_exceptions=True)
+            guard._runtime.store.close()
+
+    asyncio.run(watch())
+    assert promoted.current() == promoted.old
+    assert promoted.usage(promoted.account, Period.DAY).limit_micros == 0
+    record = promoted.store.read(audit.page, by=ADMIN, action="ramp.rolled_back", limit=9)[0].record
+    assert (record.actor, record.subject) == ("system", f"ramp {ramp.id}")
