@@ -1,7 +1,7 @@
 """Spenders that hold through the guards of a running service, until they are killed.
 
-``python -m tests.holders RAY_ADDRESS LOG SPENDERS ACCOUNT``. Each answer is one JSON line in the log: when it was
-asked for and answered, by the clock that all processes of a machine share, and whether it was granted.
+``python -m tests.holders RAY_ADDRESS LOG SPENDERS ACCOUNT``. Each answer is one JSON line in the log: when
+it was asked for and answered, by the clock that all processes of a machine share, and whether it was granted.
 """
 
 from __future__ import annotations
