@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.agents import AgentType
 from gaelp_ray.domain.approvals import Purpose
-from gaelp_ray.domain.errors import NotFound
+from gaelp_ray.domain.errors import InvalidInput, NotFound
 from gaelp_ray.domain.roles import Role
 from gaelp_ray.domain.safety import policies as rules
 from gaelp_ray.domain.safety.dry_run import Replayed, replay
@@ -20,6 +20,9 @@ from gaelp_ray.services import agents, approvals, audit, roles
 from gaelp_ray.store import agents as agent_store
 from gaelp_ray.store import policies as policy_store
 from gaelp_ray.store import reviews as review_store
+
+#: Actions that one dry run looks at.
+MAX_HISTORY = 50_000
 
 
 def write(tx: Connection, name: str, document: Mapping[str, Any], *, by: Principal, now: datetime) -> Policy:
@@ -122,9 +125,16 @@ def dry_run(
     until: datetime,
     timezone: str = "UTC",
 ) -> list[Replayed]:
-    """What a policy would have said to the actions that an agent asked for; nothing is stored."""
+    """What a policy would have said to the actions that an agent asked for; nothing is stored.
+
+    Raises ``InvalidInput`` for a time in which there were more than ``MAX_HISTORY``.
+    """
     agents.get(connection, agent_id, by=by)
-    history = review_store.history(connection, agent_id, since=since, until=until)
+    history = review_store.history(connection, agent_id, since=since, until=until, limit=MAX_HISTORY + 1)
+    if len(history) > MAX_HISTORY:
+        raise InvalidInput(
+            f"Agent {agent_id} asked for more than {MAX_HISTORY} actions in that time; choose a shorter one."
+        )
     return replay([policy], history, timezone=timezone)
 
 

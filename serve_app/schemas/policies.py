@@ -57,16 +57,15 @@ class PolicyOut(Out):
     version: int
     currency: str | None
     rules: list[dict[str, Any]]
-    attached_to: list[PlaceOut] | None = Field(description="Now; null where it was not asked.")
+    attached_to: list[PlaceOut] = Field(description="Now.")
 
     @staticmethod
-    def of(policy: Policy, places: Iterable[Attachment] | None = None) -> PolicyOut:
-        attached = None if places is None else [PlaceOut.model_validate(place) for place in places]
+    def of(policy: Policy, places: Iterable[Attachment]) -> PolicyOut:
         return PolicyOut.model_construct(
             id=policy.id,
             name=policy.name,
             version=policy.version,
-            attached_to=attached,
+            attached_to=[PlaceOut.model_validate(place) for place in places],
             **rules.write(policy),
         )
 
