@@ -35,7 +35,8 @@ def changes(store: Store, **wanted: Any) -> list[Change]:
 
 
 def test_the_life_of_an_agent(store: Store, given: dict[str, Any]) -> None:
-    agent = store.transact(agents.register, an_agent(limit_micros=5), **given).id
+    registered = store.transact(agents.register, an_agent(), currency="EUR", **given)
+    agent, account = registered.id, registered.account_id
     store.transact(agents.change, agent, status=AgentStatus.PAUSED, fields={"description": "d"}, **given)
     store.transact(agents.add_version, agent, a_version("2.0.0"), **given)
     store.transact(agents.roll_back, agent, "1.0.0", **given)
@@ -45,7 +46,7 @@ def test_the_life_of_an_agent(store: Store, given: dict[str, Any]) -> None:
             "agent.register",
             "ann",
             None,
-            {"budget_limit_micros": 5, "name": "bidder", "type": "simulation", "version": "1.0.0"},
+            {"account_id": account, "name": "bidder", "type": "simulation", "version": "1.0.0"},
         ),
         (
             "agent.change",
@@ -61,12 +62,24 @@ def test_the_life_of_an_agent(store: Store, given: dict[str, Any]) -> None:
     assert {each.record.request_id for each in records} == {"r-1"}
 
 
+def test_a_budget_limit_is_that_of_the_agents_account(store: Store, given: dict[str, Any]) -> None:
+    agent = store.transact(agents.register, an_agent(limit_micros=5), currency="EUR", **given)
+    store.transact(agents.change, agent.id, fields={"budget_limit_micros": 7}, **given)
+    found = store.read(audit.page, by=ADMIN, subject=f"account {agent.account_id}", limit=9)
+    limits = [each.record for each in found if each.record.action == "limit.set"]
+    assert [(each.before, each.after) for each in limits] == [
+        (None, '{"total":5}'),
+        ('{"total":5}', '{"total":7}'),
+    ]
+    assert [action for action, *_ in changes(store)] == ["agent.register"], "nothing else was changed"
+
+
 def test_what_changes_nothing_or_fails_leaves_no_record(store: Store, given: dict[str, Any]) -> None:
-    agent = store.transact(agents.register, an_agent(), **given).id
+    agent = store.transact(agents.register, an_agent(), currency="EUR", **given).id
     before = changes(store)
     store.transact(agents.change, agent, **given)
     with pytest.raises(Conflict):
-        store.transact(agents.register, an_agent(), **given)
+        store.transact(agents.register, an_agent(), currency="EUR", **given)
     with pytest.raises(NotFound):
         store.transact(quotas.delete, QuotaKind.USER, "ann", by=ADMIN, now=T0)
     with pytest.raises(NotFound):

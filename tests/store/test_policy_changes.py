@@ -36,7 +36,9 @@ class Office(Bank):
 
     def agent(self, kind: AgentType) -> Attachment:
         new = replace(an_agent(str(kind)), type=kind)
-        return Attachment(Attach.AGENT, str(self.store.transact(agents.register, new, by=ANN, now=T0).id))
+        return Attachment(
+            Attach.AGENT, str(self.store.transact(agents.register, new, currency="EUR", by=ANN, now=T0).id)
+        )
 
     def write(self, name: str = "safe") -> Policy:
         """Another version, unlike those before."""

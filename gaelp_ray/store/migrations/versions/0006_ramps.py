@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0006"
-down_revision = "0004"
+down_revision = "0005"
 
 #: A ramp that was begun without a metric is watched by one that nobody reports: it neither goes up nor back.
 COLUMNS = (
