@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 
@@ -142,6 +142,26 @@ def usages(connection: Connection, account_id: int, *, now: datetime) -> list[Us
     empty = [_empty(owner, limit, now) for limit in limits]
     needed = {(account_id, usage.period, usage.window.starts_at): usage for usage in empty}
     return list((needed | ledger_store.read_windows(connection, needed)).values())
+
+
+def limited(
+    connection: Connection,
+    *,
+    scopes: Collection[Scope],
+    currency: str,
+    money: Money,
+    now: datetime,
+    subjects: Collection[str] | None = None,
+) -> list[tuple[Account, Usage]]:
+    """Every present window of these accounts that has a limit."""
+    found = account_store.limited(
+        connection, scopes=scopes, currency=currency, money=money, subjects=subjects
+    )
+    owners = {account.id: account for account, _ in found}
+    empty = [_empty(account, limit, now) for account, limit in found]
+    needed = {(usage.account_id, usage.period, usage.window.starts_at): usage for usage in empty}
+    booked = ledger_store.read_windows(connection, needed) if needed else {}
+    return [(owners[usage.account_id], usage) for usage in (needed | booked).values()]
 
 
 def _opened(tx: Connection, new: NewAccount, now: datetime) -> Account:
