@@ -8,7 +8,27 @@ from fastapi.staticfiles import StaticFiles
 from gaelp_ray import __version__
 from serve_app import errors
 from serve_app.middleware import RequestGate
-from serve_app.routers import agents, holds, jobs, live, logs, metrics, queue, quotas, savings, status
+from serve_app.routers import (
+    agents,
+    approvals,
+    audit,
+    holds,
+    jobs,
+    live,
+    logs,
+    metrics,
+    platforms,
+    policies,
+    promotions,
+    queue,
+    quotas,
+    ramps,
+    roles,
+    savings,
+    status,
+    switches,
+    violations,
+)
 from serve_app.routers.live import STATIC
 
 _ROUTERS = (
@@ -20,6 +40,15 @@ _ROUTERS = (
     quotas.router,
     holds.router,
     savings.router,
+    policies.router,
+    violations.router,
+    switches.router,
+    approvals.router,
+    roles.router,
+    promotions.router,
+    ramps.router,
+    platforms.router,
+    audit.router,
     status.router,
     status.root_router,
     live.router,

@@ -41,14 +41,19 @@ class Http:
         """GET below the API prefix; parameters that are None are left out."""
         return self._decoded(self.request("GET", API + path, params=params, repeatable=True))
 
-    def post(self, path: str, body: Mapping[str, Any], *, key: str | None = None) -> Any:
+    def post(
+        self, path: str, body: Mapping[str, Any], *, key: str | None = None, repeatable: bool = False
+    ) -> Any:
         """POST below the API prefix; fields that are None are left out.
 
-        With an idempotency ``key`` the request is repeated after a broken connection.
+        With an idempotency ``key``, or if it is ``repeatable`` anyway, the request is repeated after a broken
+        connection.
         """
         headers = {} if key is None else {"Idempotency-Key": key}
         return self._decoded(
-            self.request("POST", API + path, body=body, headers=headers, repeatable=key is not None)
+            self.request(
+                "POST", API + path, body=body, headers=headers, repeatable=repeatable or key is not None
+            )
         )
 
     def patch(self, path: str, body: Mapping[str, Any], *, nulls: Collection[str] = ()) -> Any:
@@ -59,8 +64,9 @@ class Http:
         """PUT below the API prefix; repeated after a broken connection, for it does the same again."""
         return self._decoded(self.request("PUT", API + path, body=body, repeatable=True))
 
-    def delete(self, path: str) -> None:
-        self.request("DELETE", API + path)
+    def delete(self, path: str, **params: Any) -> None:
+        """DELETE below the API prefix; parameters that are None are left out."""
+        self.request("DELETE", API + path, params=params)
 
     def request(
         self,
