@@ -98,11 +98,18 @@ def accounts(
 
 def usages(connection: Connection, account_id: int, *, now: datetime) -> list[Usage]:
     """How much of each limit is used in its present window, the shortest period first."""
-    owner = account(connection, account_id)
-    limits = account_store.limits(connection, [account_id])[account_id]
-    empty = [_empty(owner, limit, now) for limit in limits]
-    needed = {(account_id, usage.period, usage.window.starts_at): usage for usage in empty}
-    return list((needed | ledger_store.read_windows(connection, needed)).values())
+    return usages_of(connection, [account(connection, account_id)], now=now)[account_id]
+
+
+def usages_of(connection: Connection, owners: Sequence[Account], *, now: datetime) -> dict[int, list[Usage]]:
+    """As ``usages``, of many accounts by their ids."""
+    limits = account_store.limits(connection, [owner.id for owner in owners])
+    empty = [_empty(owner, limit, now) for owner in owners for limit in limits[owner.id]]
+    needed = {(usage.account_id, usage.period, usage.window.starts_at): usage for usage in empty}
+    found: dict[int, list[Usage]] = {owner.id: [] for owner in owners}
+    for usage in (needed | ledger_store.read_windows(connection, needed)).values():
+        found[usage.account_id].append(usage)
+    return found
 
 
 def _audit(tx: Connection, before: Sequence[Limit], limit: Limit, by: Principal, now: datetime) -> None:
