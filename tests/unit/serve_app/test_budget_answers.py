@@ -77,11 +77,9 @@ class Replica:
             read=self._read,
         )
         monkeypatch.setattr(contexts, "_context", context)
+        monkeypatch.setattr(auth, "authenticate", lambda user: Principal(user, admin=user == "root"))
         monkeypatch.setattr(
-            auth, "authenticate", lambda token: ADMIN if token == "root" else Principal(token)
-        )
-        monkeypatch.setattr(
-            service, "holds", lambda _c, keys: {k: h for k, h in self.holds.items() if k in keys}
+            service, "holds", lambda _, keys: {k: self.holds[k] for k in keys & set(self.holds)}
         )
         monkeypatch.setattr(service, "require_eligible", self._require_eligible)
         monkeypatch.setattr(service, "visible", lambda *_a, **_k: self.account)
