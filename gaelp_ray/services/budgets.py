@@ -10,13 +10,12 @@ from sqlalchemy import Connection
 
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.agents import AgentStatus, AgentType
-from gaelp_ray.domain.approvals import Purpose
 from gaelp_ray.domain.budgets import Alert, Usage
 from gaelp_ray.domain.errors import Forbidden, GaelpError, NotEligible, NotFound
 from gaelp_ray.domain.ledger import Account, HeldMoney, Money, NewAccount, Scope
 from gaelp_ray.domain.roles import Role
 from gaelp_ray.domain.windows import Period
-from gaelp_ray.services import accounts, approvals, promotions, roles, statements
+from gaelp_ray.services import accounts, promotions, roles, statements
 from gaelp_ray.store import accounts as account_store
 from gaelp_ray.store import agents as agent_store
 from gaelp_ray.store import ledger as ledger_store
@@ -69,15 +68,10 @@ def set_limit(
 ) -> Usage:
     """Limit an account; operators may, and owners the accounts of their agents.
 
-    Who raises a limit of real money uses up an approval of it, unless he is an admin; only an admin takes one
-    away. Raises ``NotEligible`` without that approval.
+    Raises what ``accounts.change_limit`` raises.
     """
-    account = bookable(tx, account_id, by=by)
-    # Held from here on, so that the limit stays what the approval is compared with.
-    account_store.lock(tx, [account_id])
-    if account.money is Money.REAL and not by.admin:
-        _require_approval(tx, account, period, limit_micros, by, now)
-    return accounts.set_limit(tx, account_id, period, limit_micros, now=now, by=by)
+    bookable(tx, account_id, by=by)
+    return accounts.change_limit(tx, account_id, period, limit_micros, by=by, now=now)
 
 
 def visible(connection: Connection, account_id: int, *, by: Principal) -> Account:
@@ -167,27 +161,6 @@ def alerts(
     else:
         visible(connection, account_id, by=by)
     return statements.alerts(connection, account_id=account_id, after=after, limit=limit)
-
-
-def _require_approval(
-    tx: Connection, account: Account, period: Period, limit_micros: int | None, by: Principal, now: datetime
-) -> None:
-    limits = account_store.limits(tx, [account.id])[account.id]
-    before = next((limit.limit_micros for limit in limits if limit.period is period), None)
-    if before is None or (limit_micros is not None and limit_micros <= before):
-        return
-    if limit_micros is None:
-        raise Forbidden("A limit of real money is taken away by an admin; ask for approval of a higher one.")
-    approvals.use(
-        tx,
-        Purpose.LIMIT,
-        f"account {account.id}",
-        used_for=f"{period} limit of {limit_micros} micros",
-        by=by,
-        now=now,
-        amount_micros=limit_micros,
-        currency=account.currency,
-    )
 
 
 def _may_book(connection: Connection, account: Account, by: Principal) -> bool:
