@@ -232,7 +232,7 @@ def statement(
     if as_json:
         return print_json(lines)
     return print_table(
-        ("at", "operation", "hold or key", "held", "spent", "held in all", "spent in all"),
+        ("at", "operation", "hold or key", "held", "spent", "all held", "all spent"),
         [
             (
                 line.at,
@@ -312,6 +312,8 @@ def _print(budget: Budget, as_json: bool) -> None:
 
 def _print_bars(usages: Sequence[BudgetUsage]) -> None:
     table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
     for usage in usages:
         held, spent, limit = _amounts(usage)
         facts = f"{spent} spent, {held} held, of {limit}"
