@@ -27,6 +27,7 @@ from gaelp_ray.domain.checkpoints import Retention
 from gaelp_ray.domain.errors import Forbidden, SetupError
 from gaelp_ray.domain.gangs import Member
 from gaelp_ray.domain.jobs import EndCause
+from gaelp_ray.domain.ledger import Hold, Post, granted
 from gaelp_ray.domain.metrics import MetricPoint
 from gaelp_ray.observability.metrics import (
     ATTEMPTS_ENDED,
@@ -35,8 +36,7 @@ from gaelp_ray.observability.metrics import (
     SILENT_ATTEMPTS,
 )
 from gaelp_ray.services import attempts as attempt_service
-from gaelp_ray.services import budgets as budget_service
-from gaelp_ray.services import launching
+from gaelp_ray.services import launching, ledger
 from gaelp_ray.training.checkpoints import Saved
 from gaelp_ray.training.idleness import IdlePolicy
 from gaelp_ray.training.run import Terms, run
@@ -47,6 +47,8 @@ ORDERS_S = 1.0
 HEARTBEAT_S = 5.0
 #: Without a sign of life for so long, an attempt is reported silent; only Ray's word ends it.
 SILENT_S = 30.0
+#: A spend is held and posted at once; nothing of it is ever left to expire.
+SPEND_TTL = timedelta(minutes=1)
 DRAINED = "Its node is being taken away; it goes on elsewhere."
 
 
@@ -253,16 +255,20 @@ class Launcher:
         return [record.uri for record in let_go or ()]
 
     async def spend(self, attempt_id: int, token: str, _rank: int, amount_micros: int, key: str) -> int:
-        owned = self._proven(attempt_id, token)
-        balance = await self._remember(
-            budget_service.spend,
-            owned.order.agent_id,
-            job_id=owned.order.job_id,
-            key=key,
+        """Book simulated money before it is spent; the same key again books nothing more."""
+        order = self._proven(attempt_id, token).order
+        hold = Hold(
+            key=f"job {order.job_id} {key}",
+            account_ids=order.account_ids,
+            currency=order.currency,
             amount_micros=amount_micros,
-            now=utc_now(),
+            ttl=SPEND_TTL,
+            job_id=order.job_id,
         )
-        return int(balance)
+        post = Post(key=f"job {order.job_id} {key} post", hold_key=hold.key)
+        for outcome in await self._remember(ledger.apply, [hold, post], now=utc_now()):
+            granted(outcome)
+        return amount_micros
 
     async def append_log(
         self, attempt_id: int, token: str, rank: int, start_byte: int, content: bytes

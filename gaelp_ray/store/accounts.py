@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Text, cast, func, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, Text, cast, func, insert, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from gaelp_ray.domain.ledger import Account, Limit, Money, NewAccount, Scope
@@ -16,6 +16,14 @@ from gaelp_ray.store.tables import account_limits, accounts, agents
 
 _SHORTEST_FIRST = {period: place for place, period in enumerate(Period)}
 _PERIODS = {str(period): period for period in Period}
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who sees no accounts but those of his agents, his own, and his team's."""
+
+    user: str
+    team: str | None
 
 
 def find(connection: Connection, new: NewAccount) -> Account | None:
@@ -35,12 +43,21 @@ def get(connection: Connection, account_id: int) -> Account | None:
     return _account(row) if row else None
 
 
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """Who sees no accounts but those of his agents, his own, and his team's."""
-
-    user: str
-    team: str | None
+def find_many(
+    connection: Connection, subjects: Iterable[tuple[Scope, str]], *, currency: str, money: Money
+) -> list[Account]:
+    """Those of the accounts of these subjects that were opened, in the order of their ids."""
+    wanted = [(str(scope), subject) for scope, subject in subjects]
+    query = (
+        select(accounts)
+        .where(
+            tuple_(accounts.c.scope, accounts.c.subject).in_(wanted),
+            accounts.c.currency == currency,
+            accounts.c.money == money,
+        )
+        .order_by(accounts.c.id)
+    )
+    return [_account(row) for row in connection.execute(query)]
 
 
 def page(

@@ -217,7 +217,7 @@ async def carry_out(budget_id: Id, body: OperationsIn, caller: Caller) -> Respon
     return json_response(AnswerList.model_construct(items=items))
 
 
-@router.get("/{budget_id}/statement", response_model=LinePage)
+@router.get("/{budget_id}/statement", response_model=LinePage, responses={200: {"content": {"text/csv": {}}}})
 async def get_statement(
     budget_id: Id,
     caller: Caller,

@@ -55,7 +55,7 @@ class Plane:
             version="1.0.0", entrypoint=entrypoint, resources=amount, working_dir=str(TRAINERS)
         )
         new = NewAgent(name=f"agent {next(self._names)}", type=AgentType.SIMULATION, spec=spec)
-        return self.store.transact(agent_service.register, new, by=ANN, now=utc_now())
+        return self.store.transact(agent_service.register, new, currency="USD", by=ANN, now=utc_now())
 
     def submit(self, agent: Agent, **fields: Any) -> Job:
         job = self.store.transact(
