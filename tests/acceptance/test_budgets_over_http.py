@@ -196,6 +196,13 @@ BAD: dict[str, tuple[str, str, int, str]] = {
     ),
     "an action of play money": ("/holds", '{"key":"x","amount_micros":1,"action":{}}', 422, "invalid_input"),
     "a hold that is not there": ("/holds/nowhere/post", "{}", 404, "not_found"),
+    "a hold of no possible key": ("/holds/a%00b/post", "{}", 404, "not_found"),
+    "a campaign with NUL": (
+        "/holds",
+        '{"key":"x","amount_micros":1,"campaign":"a\\u0000"}',
+        422,
+        "invalid_input",
+    ),
     "an empty batch": ("/operations", '{"operations":[]}', 422, "invalid_input"),
     "a correction without a reason": (
         "/corrections",
