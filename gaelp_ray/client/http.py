@@ -46,12 +46,15 @@ class Http:
     ) -> Any:
         """POST below the API prefix; fields that are None are left out.
 
-        With an idempotency ``key`` the request is repeated after a broken connection, and where it does the
-        same again by itself.
+        With an idempotency ``key``, or if it is ``repeatable`` anyway, the request is repeated after a broken
+        connection.
         """
         headers = {} if key is None else {"Idempotency-Key": key}
-        again = repeatable or key is not None
-        return self._decoded(self.request("POST", API + path, body=body, headers=headers, repeatable=again))
+        return self._decoded(
+            self.request(
+                "POST", API + path, body=body, headers=headers, repeatable=repeatable or key is not None
+            )
+        )
 
     def patch(self, path: str, body: Mapping[str, Any], *, nulls: Collection[str] = ()) -> Any:
         """PATCH below the API prefix; fields that are None are left out, but for those in ``nulls``."""
@@ -64,8 +67,9 @@ class Http:
         """
         return self._decoded(self.request("PUT", API + path, body=body, repeatable=True, nulls=nulls))
 
-    def delete(self, path: str) -> None:
-        self.request("DELETE", API + path)
+    def delete(self, path: str, **params: Any) -> None:
+        """DELETE below the API prefix; parameters that are None are left out."""
+        self.request("DELETE", API + path, params=params)
 
     def request(
         self,
