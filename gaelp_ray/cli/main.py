@@ -12,6 +12,7 @@ from gaelp_ray.cli import (
     agents,
     approvals,
     audit,
+    budgets,
     holds,
     jobs,
     kill,
@@ -47,6 +48,7 @@ app.command()(metrics)
 app.command()(queue)
 app.add_typer(quotas.app, name="quotas")
 app.add_typer(holds.app, name="holds")
+app.add_typer(budgets.app, name="budgets")
 app.command()(savings)
 app.command()(replay)
 app.add_typer(kill.app, name="kill")

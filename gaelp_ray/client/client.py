@@ -14,6 +14,7 @@ import httpx
 from gaelp_ray.client.agents import Agents
 from gaelp_ray.client.approvals import Approvals
 from gaelp_ray.client.audit import Audit
+from gaelp_ray.client.budgets import Budgets
 from gaelp_ray.client.explanations import QueueReport
 from gaelp_ray.client.holds import Holds
 from gaelp_ray.client.http import Http
@@ -71,6 +72,7 @@ class GaelpClient:
         self.metrics = Metrics(self._http)
         self.quotas = Quotas(self._http)
         self.holds = Holds(self._http)
+        self.budgets = Budgets(self._http)
         self.policies = Policies(self._http)
         self.violations = Violations(self._http)
         self.switches = Switches(self._http)

@@ -60,9 +60,12 @@ class Http:
         """PATCH below the API prefix; fields that are None are left out, but for those in ``nulls``."""
         return self._decoded(self.request("PATCH", API + path, body=body, nulls=nulls))
 
-    def put(self, path: str, body: Mapping[str, Any]) -> Any:
-        """PUT below the API prefix; repeated after a broken connection, for it does the same again."""
-        return self._decoded(self.request("PUT", API + path, body=body, repeatable=True))
+    def put(self, path: str, body: Mapping[str, Any], *, nulls: Collection[str] = ()) -> Any:
+        """PUT below the API prefix; repeated after a broken connection, for it does the same again.
+
+        Fields that are None are left out, but for those in ``nulls``.
+        """
+        return self._decoded(self.request("PUT", API + path, body=body, repeatable=True, nulls=nulls))
 
     def delete(self, path: str, **params: Any) -> None:
         """DELETE below the API prefix; parameters that are None are left out."""
