@@ -15,8 +15,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Row, text
+from sqlalchemy import text
 
 from gaelp_ray.domain.access import SYSTEM, Principal
 from gaelp_ray.domain.agents import AgentType, NewAgent, VersionSpec
@@ -73,8 +74,8 @@ class Town:
         agent = self.store.transact(agents.register, new, currency=self.currency, by=by, now=now)
         return self._open(Scope.AGENT, str(agent.id), now)
 
-    def _open(self, scope: Scope, subject: str, now: datetime, **fields: str) -> Account:
-        new = NewAccount(scope, subject, self.currency, Money.SIMULATED, **fields)
+    def _open(self, scope: Scope, subject: str, now: datetime, timezone: str = "UTC") -> Account:
+        new = NewAccount(scope, subject, self.currency, Money.SIMULATED, timezone)
         account = self.store.transact(accounts.open_account, new, now=now)
         for period in (Period.HOUR, Period.DAY, Period.TOTAL):
             self.store.transact(accounts.set_limit, account.id, period, self.limits[scope], now=now)
@@ -291,5 +292,5 @@ class Proof:
             assert spent[hold] <= micros, f"{hold}: {spent[hold]} micros were spent and {micros} are counted"
         assert spent.keys() <= {hold for hold, _ in posted}
 
-    def _rows(self, query: str) -> Sequence[Row[tuple[object, ...]]]:
+    def _rows(self, query: str) -> Sequence[Any]:
         return self._store.read(lambda c: c.execute(text(query), {"ids": self._ids}).all())

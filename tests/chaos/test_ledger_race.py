@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import string
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,21 +30,33 @@ pytestmark = pytest.mark.chaos
 #: Another one is another race: `RACE_SEED=8 make race`.
 SEED = int(os.environ.get("RACE_SEED", "7"))
 TTL_S = 4.0
-#: Tight enough that holds are refused before the race ends; money returns from holds that are forgotten.
-LIMITS = {Scope.AGENT: 3000, Scope.USER: 5000, Scope.TEAM: 7000, Scope.CAMPAIGN: 8000, Scope.GLOBAL: 12_000}
+#: Micros for each answer that is waited for: so tight that holds are refused before the race ends.
+LIMITS = {Scope.AGENT: 0.5, Scope.USER: 1.0, Scope.TEAM: 1.3, Scope.CAMPAIGN: 1.3, Scope.GLOBAL: 2.0}
 
 Death = Callable[[], object]
 
 
-def limits(scale: int) -> dict[Scope, int]:
-    return {scope: limit * scale for scope, limit in LIMITS.items()}
+@dataclass(frozen=True)
+class Course:
+    """How long a race is."""
 
+    #: At which door each process stands.
+    doors: Sequence[str]
+    spenders: int
+    #: How often everything dies.
+    rounds: int
+    #: The least and the most answers between two deaths.
+    apart: tuple[int, int]
 
-def die(race: Race, deaths: Sequence[Death], chance: random.Random, *, apart: tuple[int, int]) -> None:
-    """One death after the other in an order that the chance decides, each after so many more answers."""
-    for death in chance.sample(deaths, len(deaths)):
-        race.await_progress(chance.randint(*apart))
-        death()
+    def limits(self, deaths: int) -> dict[Scope, int]:
+        answers = deaths * self.rounds * sum(self.apart) / 2
+        return {scope: int(micros * answers) for scope, micros in LIMITS.items()}
+
+    def run(self, race: Race, deaths: Sequence[Death], chance: random.Random) -> None:
+        """One death after the other, in an order that the chance decides."""
+        for death in chance.sample([*deaths] * self.rounds, len(deaths) * self.rounds):
+            race.await_progress(chance.randint(*self.apart))
+            death()
 
 
 @contextlib.contextmanager
@@ -58,79 +73,85 @@ def own_postgres() -> Iterator[str]:
             server.stop()
 
 
-def race_on_the_ledger(folder: Path, *, processes: int, spenders: int, rounds: int) -> None:
+def restart(service: Service) -> None:
+    service.database("stop")
+    service.database("start")
+
+
+def race_on_the_ledger(folder: Path, course: Course) -> None:
     """Without a service: each process has a guard of its own, so all of them meet at the database."""
     chance = random.Random(SEED)
     with own_postgres() as url, contextlib.closing(Store(url, pool_size=2)) as store:
         migrate.upgrade(store.engine)
-        purses = Town(store, "XTS", limits(rounds)).settle(datetime.now(UTC))
+        purses = Town(store, "XTS", course.limits(deaths=5)).settle(datetime.now(UTC))
         place = Place("XTS", TTL_S, tuple(purses), database=url)
-        race = Race(place, folder, doors=["direct"] * processes, spenders=spenders, environment=os.environ)
-        deaths = [lambda: race.kill_a_spender(chance)] * 4 + [lambda: crash(store)]
+        race = Race(place, folder, doors=course.doors, spenders=course.spenders, environment=os.environ)
         with racing(race):
-            die(race, deaths * rounds, chance, apart=(100, 400))
+            kill, stop = partial(race.kill_a_spender, chance), partial(crash, store)
+            course.run(race, [kill, kill, kill, kill, stop], chance)
         proof = Proof(store, purses, race.told())
         eventually(lambda: proof.expire(timedelta(seconds=TTL_S)), what="what was forgotten is ended")
         proof.check()
 
 
-def race_through_the_doors(
-    service: Service, folder: Path, *, doors: Sequence[str], spenders: int, rounds: int
-) -> None:
+def race_through_the_doors(service: Service, folder: Path, course: Course) -> None:
     """Through guards and HTTP, at once and for the same money; everything on the way is killed."""
-    chance, started = random.Random(SEED), time.time_ns()
-    # A currency of its own: three letters that no other race of this database has.
-    currency = "X" + "".join(random.Random(started).choices("ABCDEFGHIJKLMNOPQRSTUVWXYZ", k=2))
-    racer = f"racer-{started}"
-    with contextlib.closing(Store(database.start(service.home), pool_size=2)) as store:
-        purses = Town(store, currency, limits(rounds)).settle(datetime.now(UTC))
+    chance, name = random.Random(SEED), time.time_ns()
+    # A currency that no other race on this database has.
+    currency = "X" + "".join(random.Random(name).choices(string.ascii_uppercase, k=2))
+    url = database.start(service.home)
+    with contextlib.closing(Store(url, pool_size=2)) as store:
+        purses = Town(store, currency, course.limits(deaths=5)).settle(datetime.now(UTC))
         place = Place(
             currency,
             TTL_S,
             tuple(purses),
-            database=database.start(service.home),
+            database=url,
             ray=f"127.0.0.1:{service.environment['GAELP_RAY_PORT']}",
             url=service.url,
-            token=service.token(racer, "--admin"),
-            prefix=f"user {racer} ",
+            token=service.token(f"racer-{name}", "--admin"),
+            prefix=f"user racer-{name} ",
         )
-        race = Race(place, folder, doors=doors, spenders=spenders, environment=service.environment)
+        race = Race(
+            place, folder, doors=course.doors, spenders=course.spenders, environment=service.environment
+        )
         deaths: list[Death] = [
             lambda: race.kill_a_spender(chance),
             lambda: service.kill("ray::BudgetGuard"),
             lambda: service.kill("ray::ServeReplica:gaelp:api"),
             lambda: crash(store),
-            lambda: (service.database("stop"), service.database("start")),
+            partial(restart, service),
         ]
         with racing(race):
-            die(race, deaths * rounds, chance, apart=(30, 150))
+            course.run(race, deaths, chance)
         proof = Proof(store, purses, race.told())
         eventually(lambda: proof.pending() == 0, what="the guards have ended what was forgotten")
         proof.check()
 
 
 def test_a_race_with_kills_overspends_nothing(tmp_path: Path) -> None:
-    race_on_the_ledger(tmp_path, processes=3, spenders=20, rounds=2)
+    race_on_the_ledger(tmp_path, Course(["direct"] * 3, spenders=20, rounds=2, apart=(100, 400)))
 
 
 def test_a_race_through_guards_and_http_overspends_nothing(service: Service, tmp_path: Path) -> None:
-    race_through_the_doors(service, tmp_path, doors=["guards", "http"], spenders=20, rounds=1)
+    course = Course(["guards", "http"], spenders=20, rounds=1, apart=(50, 200))
+    race_through_the_doors(service, tmp_path, course)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_long_race_with_kills_overspends_nothing(tmp_path: Path) -> None:
-    race_on_the_ledger(tmp_path, processes=10, spenders=100, rounds=10)
+    race_on_the_ledger(tmp_path, Course(["direct"] * 10, spenders=100, rounds=6, apart=(500, 3000)))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_long_race_through_guards_and_http_overspends_nothing(tmp_path: Path) -> None:
+    course = Course(["guards", "http"] * 5, spenders=100, rounds=5, apart=(300, 1500))
     with home() as folder:
         service = Service(folder, GAELP_BUDGET_GUARDS="3")
         try:
             service.up()
-            doors = ["guards"] * 5 + ["http"] * 4 + ["direct"]
-            race_through_the_doors(service, tmp_path, doors=doors, spenders=100, rounds=6)
+            race_through_the_doors(service, tmp_path, course)
         finally:
             service.down()
