@@ -125,7 +125,7 @@ def race_through_the_doors(service: Service, folder: Path, course: Course) -> No
         with racing(race):
             course.run(race, deaths, chance)
         proof = Proof(store, purses, race.told())
-        eventually(lambda: proof.pending() == 0, what="the guards have ended what was forgotten")
+        eventually(proof.settled, what="the guards have ended what was forgotten")
         proof.check()
 
 
