@@ -133,7 +133,11 @@ class Race:
     def await_progress(self, answers: int) -> None:
         """Until spenders were told so many more things."""
         goal = self._count() + answers
-        eventually(lambda: self._count() >= goal, within_s=HEALED_S, what=f"{answers} more answers")
+        eventually(
+            lambda: self._all_alive() and self._count() >= goal,
+            within_s=HEALED_S,
+            what=f"{answers} more answers",
+        )
 
     def await_every_door(self) -> None:
         """Until something more was told at every door."""
@@ -167,11 +171,15 @@ class Race:
             )
         return Runner(door, process)
 
-    def _end(self, runner: Runner) -> None:
-        died = runner.process.poll()
+    def _all_alive(self) -> bool:
+        ended = [runner.door for runner in self._runners if runner.process.poll() is not None]
+        assert not ended, f"spenders at {ended} ended by themselves; their words are in {self._folder}"
+        return True
+
+    @staticmethod
+    def _end(runner: Runner) -> None:
         runner.process.kill()
         runner.process.wait()
-        assert died is None, f"a spender at {runner.door} ended by itself; its words are in {self._folder}"
 
 
 @contextmanager

@@ -1,13 +1,16 @@
 """Holds per second beside one transaction a hold with a row lock, on the same PostgreSQL in the same run.
 
 The server syncs every commit to the disk, as in production. The baseline is as lean as such a thing can be:
-lock the account's row, compare, insert the hold, add to the sum, commit.
+lock the account's row, compare, insert the hold, add to the sum, commit. What it is held against is a whole
+service on that PostgreSQL: its guards, asked from a process of the cluster and over HTTP. Who asks shares the
+cores with who answers.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import tempfile
 import time
@@ -15,31 +18,49 @@ import uuid
 import warnings
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from itertools import count
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
+import ray
 from sqlalchemy import Connection, create_engine, make_url, text
 
-from gaelp_ray.actors.group_commit import GroupCommit
+from gaelp_ray.actors import handles
 from gaelp_ray.actors.loops import utc_now
-from gaelp_ray.domain.ledger import Hold, Money, NewAccount, Outcome, Receipt, Request, Scope, granted
+from gaelp_ray.domain.access import SYSTEM, Principal
+from gaelp_ray.domain.agents import AgentType, NewAgent, VersionSpec
+from gaelp_ray.domain.ledger import (
+    Account,
+    Hold,
+    Money,
+    NewAccount,
+    Outcome,
+    Receipt,
+    Request,
+    Scope,
+    granted,
+)
 from gaelp_ray.domain.money import MAX_MICROS
+from gaelp_ray.domain.quotas import Quota, QuotaKind
 from gaelp_ray.domain.windows import Period
-from gaelp_ray.services import accounts, ledger
-from gaelp_ray.store import migrate
+from gaelp_ray.services import accounts, agents, ledger, quotas
 from gaelp_ray.store.engine import Store
 from gaelp_ray.training.budget import LeasedBudget
+from tests.benchmarks import load as load_http
 from tests.benchmarks.output import Baseline, Report, percentile, say
+from tests.benchmarks.running import running
+from tests.service import Service
 
-MANY = 1000
+MANY, USERS, AGENTS = 1000, 10, 100
 MEASURED_S = float(os.environ.get("BENCH_SECONDS", "6"))
 WARM_S = 1.0
 THREADS = 16
-#: Requests in flight at a guard when it is loaded fully, each from a caller of its own.
-CALLERS = 512
+#: Requests in flight at the guards when they are loaded fully, each from a caller of its own.
+CALLERS = 256
 #: Holds that a batching client sends in one call, and how many such clients there are.
 CLIENT_BATCH, CLIENTS = 64, 16
 DECISIONS = 300_000
@@ -71,15 +92,32 @@ class Timed:
         return percentile(self.latencies_s, q) * 1000
 
 
+@dataclass(frozen=True)
+class Load:
+    """Who spends from what, by the number of the hold."""
+
+    name: str
+    account: Callable[[int], int]
+    #: With every account that it is linked to.
+    chain: Callable[[int], tuple[int, ...]]
+    #: The same for rows of the baseline.
+    rows: Callable[[int], list[int]]
+
+
 def main() -> None:
-    with postgres() as url:
+    with postgres() as url, running(GAELP_DATABASE_URL=url) as service:
         store = Store(url, pool_size=THREADS + 2)
-        migrate.upgrade(store.engine)
         with store.engine.begin() as tx:
             tx.execute(text(_BARE))
+        ray.init(
+            f"127.0.0.1:{service.environment['GAELP_RAY_PORT']}",
+            namespace=handles.NAMESPACE,
+            log_to_driver=False,
+        )
         try:
-            asyncio.run(measure(store))
+            asyncio.run(measure(store, service))
         finally:
+            ray.shutdown()
             store.close()
 
 
@@ -119,39 +157,60 @@ def _embedded() -> Iterator[str]:
             server.stop()
 
 
-async def measure(store: Store) -> None:
-    shared, own = open_accounts(store)
-    commits = GroupCommit(store)
-    loop = asyncio.create_task(commits.run())
-    hot: Sequence[int] = (shared[0],)
-    try:
-        bare_hot = await asyncio.to_thread(bare, store, lambda n: [1])
-        single = await asyncio.to_thread(one_by_one, store, hot)
-        await guard("hot", commits, lambda n: hot, bare_hot, single)
-        bare_many = await asyncio.to_thread(bare, store, lambda n: [n % MANY + 1])
-        await guard("many", commits, lambda n: (own[n % MANY],), bare_many)
-        bare_linked = await asyncio.to_thread(bare, store, lambda n: [1, n % 10 + 2, n % 900 + 12])
-        await guard("linked", commits, lambda n: (shared[0], shared[n % 9 + 1], own[n % MANY]), bare_linked)
-        await asyncio.to_thread(leases, commits, hot, asyncio.get_running_loop(), bare_hot)
-    finally:
-        loop.cancel()
+async def measure(store: Store, service: Service) -> None:
+    guard = ray.get_actor("budget-guard-0", namespace=handles.NAMESPACE)
+    for load in loads(store):
+        baselines = Baselines(await asyncio.to_thread(bare, store, load.rows))
+        if load.name == "hot":
+            baselines.single = await asyncio.to_thread(one_by_one, store, load.chain(0))
+            await asyncio.to_thread(leases, guard, load.chain(0), baselines.rows)
+        await through_guards(load, guard, baselines)
+        await asyncio.to_thread(through_http, load, service, baselines)
 
 
-def open_accounts(store: Store) -> tuple[list[int], list[int]]:
-    """Ten that many share, and a thousand; each limited by the day and in total."""
+def loads(store: Store) -> list[Load]:
+    """One account, a thousand, and a hundred agents of ten users of one team."""
+    now = utc_now()
+    hot = opened(store, Scope.CAMPAIGN, "bench")
+    many = [opened(store, Scope.CAMPAIGN, f"bench {n}").id for n in range(MANY)]
+    opened(store, Scope.TEAM, "bench")
+    for user in range(USERS):
+        quota = Quota(QuotaKind.USER, f"bench-{user}", team="bench")
+        store.transact(quotas.put, quota, by=replace(SYSTEM, admin=True), now=now)
+        opened(store, Scope.USER, quota.name)
+    linked = [agent(store, f"bench-{n % USERS}", n) for n in range(AGENTS)]
+    chains = [store.read(accounts.chain, account) for account in linked]
+    return [
+        Load("hot", lambda n: hot.id, lambda n: (hot.id,), lambda n: [1]),
+        Load("many", lambda n: many[n % MANY], lambda n: (many[n % MANY],), lambda n: [n % MANY + 1]),
+        Load(
+            "linked",
+            lambda n: linked[n % AGENTS].id,
+            lambda n: chains[n % AGENTS],
+            lambda n: [1, n % USERS + 2, n % AGENTS + USERS + 2],
+        ),
+    ]
 
-    def open_all(tx: Connection) -> tuple[list[int], list[int]]:
-        now, opened = utc_now(), []
-        for n in range(10 + MANY):
-            scope = Scope.TEAM if n < 10 else Scope.USER
-            new = NewAccount(scope, f"bench {n}", "EUR", Money.SIMULATED)
-            account = accounts.open_account(tx, new, now=now)
-            for period in (Period.DAY, Period.TOTAL):
-                accounts.set_limit(tx, account.id, period, MAX_MICROS, now=now)
-            opened.append(account.id)
-        return opened[:10], opened[10:]
 
-    return store.transact(open_all)
+def agent(store: Store, owner: str, number: int) -> Account:
+    spec = VersionSpec(version="1.0.0", entrypoint="bench:train")
+    new = NewAgent(name=f"bench {number}", type=AgentType.SIMULATION, spec=spec)
+    by = Principal(user=owner)
+    added = store.transact(agents.register, new, currency="EUR", by=by, now=utc_now())
+    return opened(store, Scope.AGENT, str(added.id))
+
+
+def opened(store: Store, scope: Scope, subject: str) -> Account:
+    """Limited by the day and in total."""
+
+    def open_limited(tx: Connection) -> Account:
+        now = utc_now()
+        account = accounts.open_account(tx, NewAccount(scope, subject, "EUR", Money.SIMULATED), now=now)
+        for period in (Period.DAY, Period.TOTAL):
+            accounts.set_limit(tx, account.id, period, MAX_MICROS, now=now)
+        return account
+
+    return store.transact(open_limited)
 
 
 _numbers = count()
@@ -204,31 +263,69 @@ def threads(call: Callable[[], object]) -> Timed:
     return timed
 
 
-async def guard(
-    name: str,
-    commits: GroupCommit,
-    accounts_of: Callable[[int], Sequence[int]],
-    bare_rows: Timed,
-    single: Timed | None = None,
-) -> None:
-    """Single callers at full load, batching clients, and the latency at half of the load."""
+@dataclass
+class Baselines:
+    """What the figures of a load are held against."""
+
+    rows: Timed
+    single: Timed | None = None
+
+    def figures(self, metric: str, full: Timed, batched: Timed, half: Timed) -> None:
+        beside = [Baseline("row_lock_transactions", self.rows.per_s)]
+        if self.single is not None:
+            beside.append(Baseline("ledger_one_by_one", self.single.per_s))
+        REPORT.figure(f"{metric}_holds_per_s", full.per_s, "1/s", *beside, n=full.done)
+        REPORT.figure(f"{metric}_batched_holds_per_s", batched.per_s, "1/s", *beside, n=batched.done)
+        for q in (0.5, 0.99):
+            at_full_load = Baseline("row_lock_transactions_full_load", self.rows.ms(q))
+            REPORT.figure(
+                f"{metric}_p{q * 100:.0f}_half_load_ms", half.ms(q), "ms", at_full_load, n=half.done
+            )
+
+
+async def through_guards(load: Load, guard: Any, baselines: Baselines) -> None:
+    """Single callers at full load, batching clients, and single callers at half of the load."""
 
     async def submit(size: int) -> None:
-        requests: list[Request] = [a_hold(accounts_of(next(_numbers))) for _ in range(size)]
-        outcomes = await commits.submit(requests)
+        requests: list[Request] = [a_hold(load.chain(next(_numbers))) for _ in range(size)]
+        outcomes: list[Outcome] = await guard.submit.remote(requests)
         assert all(isinstance(outcome, Receipt) for outcome in outcomes)
 
-    baselines = [Baseline("row_lock_transactions", bare_rows.per_s)]
-    if single is not None:
-        baselines.append(Baseline("ledger_one_by_one", single.per_s))
-    callers = await tasks(lambda: submit(1), CALLERS, 1)
-    REPORT.figure(f"{name}_holds_per_s", callers.per_s, "1/s", *baselines, n=callers.done)
-    clients = await tasks(lambda: submit(CLIENT_BATCH), CLIENTS, CLIENT_BATCH)
-    REPORT.figure(f"{name}_batched_holds_per_s", clients.per_s, "1/s", *baselines, n=clients.done)
-    half = await paced(lambda: submit(1), callers.per_s / 2)
-    for q in (0.5, 0.99):
-        beside = Baseline("row_lock_transactions_full_load", bare_rows.ms(q))
-        REPORT.figure(f"{name}_p{q * 100:.0f}_half_load_ms", half.ms(q), "ms", beside, n=half.done)
+    full = await tasks(lambda: submit(1), CALLERS, 1)
+    batched = await tasks(lambda: submit(CLIENT_BATCH), CLIENTS, CLIENT_BATCH)
+    half = await paced(lambda: submit(1), full.per_s / 2)
+    baselines.figures(load.name, full, batched, half)
+
+
+def through_http(load: Load, service: Service, baselines: Baselines) -> None:
+    """As ``through_guards``."""
+
+    def hold(number: int) -> dict[str, Any]:
+        return {"key": f"bench {number}", "amount_micros": 1000, "ttl_seconds": TTL.total_seconds()}
+
+    def sent(number: int, path: str, body: dict[str, Any]) -> load_http.Request:
+        return load_http.Request.build(
+            "POST",
+            f"/api/v1/budgets/{load.account(number)}/{path}",
+            token=service.admin_token,
+            body=json.dumps(body).encode(),
+        )
+
+    def batch(number: int) -> load_http.Request:
+        operations = [{"operation": "hold"} | hold(next(_numbers)) for _ in range(CLIENT_BATCH)]
+        return sent(number, "operations", {"operations": operations})
+
+    singles = (sent(n, "holds", hold(n)) for n in _numbers)
+    run = partial(load_http.run_load, port=service.port)
+    run(singles, seconds=WARM_S)
+    full = run(singles, seconds=MEASURED_S)
+    batched = run((batch(n) for n in _numbers), connections=CLIENTS, seconds=MEASURED_S)
+    half = run(singles, seconds=MEASURED_S, per_s=full.rps / 2)
+    baselines.figures(f"{load.name}_http", timed(full, 1), timed(batched, CLIENT_BATCH), timed(half, 1))
+
+
+def timed(result: load_http.LoadResult, size: int) -> Timed:
+    return Timed(result.latencies_s, len(result.latencies_s) * size, result.elapsed_s)
 
 
 async def tasks(call: Callable[[], Awaitable[None]], callers: int, size: int) -> Timed:
@@ -258,31 +355,25 @@ async def paced(call: Callable[[], Awaitable[None]], per_s: float) -> Timed:
 
     for n in range(int(MEASURED_S * per_s)):
         due = started + n / per_s
-        if (ahead := due - time.perf_counter()) > 0:
-            await asyncio.sleep(ahead)
+        await asyncio.sleep(max(0, due - time.perf_counter()))
         waiting.append(asyncio.create_task(one(due)))
     await asyncio.gather(*waiting)
     timed.done = len(timed.latencies_s)
     return timed
 
 
-class LoopLender:
-    """A lender on another thread's loop."""
-
-    def __init__(self, commits: GroupCommit, loop: asyncio.AbstractEventLoop) -> None:
-        self._commits, self._loop = commits, loop
+class GuardLender:
+    def __init__(self, guard: Any) -> None:
+        self._guard = guard
 
     def submit(self, requests: Sequence[Request]) -> list[Outcome]:
-        return asyncio.run_coroutine_threadsafe(self._commits.submit(requests), self._loop).result()
+        outcomes: list[Outcome] = ray.get(self._guard.submit.remote(list(requests)))
+        return outcomes
 
 
-def leases(
-    commits: GroupCommit, hot: Sequence[int], loop: asyncio.AbstractEventLoop, bare_rows: Timed
-) -> None:
+def leases(guard: Any, hot: tuple[int, ...], bare_rows: Timed) -> None:
     """Decisions of one process that spends from leases of ten thousand decisions each."""
-    budget = LeasedBudget(
-        LoopLender(commits, loop), account_ids=tuple(hot), currency="EUR", slice_micros=10_000 * 100
-    )
+    budget = LeasedBudget(GuardLender(guard), account_ids=hot, currency="EUR", slice_micros=10_000 * 100)
     slowest = 0.0
     started = time.perf_counter()
     with budget:

@@ -1,7 +1,8 @@
-"""A closed-loop HTTP/1.1 load generator, light enough to share two cores with the server it loads.
+"""An HTTP/1.1 load generator, light enough to share two cores with the server it loads.
 
 Each connection sends its next request as soon as the answer to the last has arrived, so the offered load
-follows the server and never floods it. Loopback only; bounded by time.
+follows the server and never floods it. With a pace, requests come due at a steady rate whatever the answers
+take, and one that is sent late counts from when it was due. Loopback only; bounded by time.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import cast
 
 import uvloop
@@ -68,8 +70,16 @@ class _Connection(asyncio.Protocol):
     new one. A connection that is closed while a request waits for its answer is an error.
     """
 
-    def __init__(self, requests: Iterator[Request], port: int, result: LoadResult, deadline: float) -> None:
-        self._requests, self._port, self._result, self._deadline = requests, port, result, deadline
+    def __init__(
+        self,
+        requests: Iterator[Request],
+        port: int,
+        result: LoadResult,
+        due: Iterator[float],
+        deadline: float,
+    ) -> None:
+        self._requests, self._port, self._result = requests, port, result
+        self._due, self._deadline = due, deadline
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._buffer = bytearray()
         self._sent_at = 0.0
@@ -124,10 +134,17 @@ class _Connection(asyncio.Protocol):
             self._end(exc or LoadError("the server closed a connection before it answered"))
 
     def _next(self) -> None:
-        self._sent_at = time.perf_counter()
+        self._sent_at = next(self._due)
         if self._sent_at > self._deadline:
             self._end()
             return
+        ahead = self._sent_at - time.perf_counter()
+        if ahead > 0:
+            asyncio.get_running_loop().call_later(ahead, self._send)
+        else:
+            self._send()
+
+    def _send(self) -> None:
         self._transport.write(next(self._requests).raw)
 
     def _end(self, error: Exception | None = None) -> None:
@@ -137,9 +154,21 @@ class _Connection(asyncio.Protocol):
         self._transport.close()
 
 
-async def _run(requests: Iterator[Request], port: int, connections: int, seconds: float) -> LoadResult:
+def _due(started: float, per_s: float | None) -> Iterator[float]:
+    """When each request is to be sent; without a pace, at once."""
+    if per_s is None:
+        while True:
+            yield time.perf_counter()
+    for number in count():
+        yield started + number / per_s
+
+
+async def _run(
+    requests: Iterator[Request], port: int, connections: int, seconds: float, per_s: float | None
+) -> LoadResult:
     result, started = LoadResult(), time.perf_counter()
-    opened = [_Connection(requests, port, result, started + seconds) for _ in range(connections)]
+    due = _due(started, per_s)
+    opened = [_Connection(requests, port, result, due, started + seconds) for _ in range(connections)]
     for connection in opened:
         await connection.open()
     await asyncio.wait_for(asyncio.gather(*(each.done for each in opened)), seconds + STUCK_S)
@@ -148,11 +177,16 @@ async def _run(requests: Iterator[Request], port: int, connections: int, seconds
 
 
 def run_load(
-    requests: Iterator[Request], *, port: int, connections: int = CONNECTIONS, seconds: float
+    requests: Iterator[Request],
+    *,
+    port: int,
+    connections: int = CONNECTIONS,
+    seconds: float,
+    per_s: float | None = None,
 ) -> LoadResult:
     """Send an endless supply of requests to ``127.0.0.1:port`` for so many seconds.
 
     Raises ``LoadError`` at the first answer that is not a success.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_run(requests, port, connections, seconds))
+        return runner.run(_run(requests, port, connections, seconds, per_s))
