@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from datetime import timedelta
 from functools import partial
@@ -54,6 +55,9 @@ class BudgetGuard:
         self._switches = SwitchWatch(self._runtime.store)
         #: What the last proofs found. Ray forgets a gauge that is not set again within 20 s.
         self._proved: dict[Metric, int] = {}
+        # What was imported stays for good. To look through all of it for garbage takes tens of milliseconds,
+        # in which nobody is answered.
+        gc.freeze()
         self._loops = [
             asyncio.create_task(self._commits.run()),
             asyncio.create_task(self._switches.run()),

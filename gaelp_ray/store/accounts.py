@@ -119,7 +119,7 @@ def lock(tx: Connection, account_ids: Iterable[int]) -> dict[int, Account]:
         .order_by(accounts.c.id)
         .with_for_update(key_share=True)
     )
-    return {row.id: _account(row) for row in tx.execute(query)}
+    return {row.id: _account(row) for row in tx.execute(query).all()}
 
 
 def limits(connection: Connection, account_ids: Iterable[int]) -> dict[int, list[Limit]]:
@@ -129,7 +129,7 @@ def limits(connection: Connection, account_ids: Iterable[int]) -> dict[int, list
         columns.account_id == func.any(sorted(account_ids))
     )
     found: dict[int, list[Limit]] = {}
-    for account_id, period, limit_micros in connection.execute(query):
+    for account_id, period, limit_micros in connection.execute(query).all():
         found.setdefault(account_id, []).append(Limit(account_id, _PERIODS[period], limit_micros))
     for each in found.values():
         each.sort(key=lambda limit: _SHORTEST_FIRST[limit.period])

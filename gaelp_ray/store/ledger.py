@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, CursorResult, TextClause, func, select, text
@@ -110,7 +112,8 @@ def ensure_windows(tx: Connection, needed: dict[UsageKey, Usage]) -> dict[UsageK
     found = read_windows(tx, needed)
     missing = {key: usage for key, usage in needed.items() if key not in found}
     if missing:
-        _with_rows(tx, _OPEN_WINDOWS, [_window_row(usage) for usage in missing.values()])
+        rows = [_window_row(usage) | {"ends_at": usage.window.ends_at} for usage in missing.values()]
+        _with_rows(tx, _OPEN_WINDOWS, rows)
         found |= read_windows(tx, missing)
     return found
 
@@ -118,7 +121,7 @@ def ensure_windows(tx: Connection, needed: dict[UsageKey, Usage]) -> dict[UsageK
 def read_windows(connection: Connection, needed: dict[UsageKey, Usage]) -> dict[UsageKey, Usage]:
     """Those that are booked."""
     found = {}
-    rows: Iterable[Any] = _with_rows(connection, _WINDOWS, [_window_row(usage) for usage in needed.values()])
+    rows = _with_rows(connection, _WINDOWS, [_window_row(usage) for usage in needed.values()]).all()
     for account_id, period, starts_at, pending, posted, told, breached_at in rows:
         key = (account_id, _PERIODS[period], starts_at)
         empty = needed[key]
@@ -140,7 +143,7 @@ def write(tx: Connection, changes: Changes) -> None:
     if changes.resolved:
         _with_rows(tx, _RESOLVE_HOLDS, [_resolution_row(held) for held in changes.resolved.values()])
     if changes.entries:
-        _with_rows(tx, _ADD_ENTRIES, [_entry_row(entry) for entry in changes.entries])
+        _with_rows(tx, _ADD_ENTRIES, _entry_rows(changes.entries))
     write_usages(tx, list(changes.usages.values()), changes.alerts)
 
 
@@ -164,12 +167,12 @@ def _holds(connection: Connection, keys: Iterable[str]) -> dict[str, HeldMoney]:
     if not wanted:
         return {}
     query = select(money_holds).where(money_holds.c.key == func.any(wanted))
-    return {row.key: _held(row) for row in connection.execute(query)}
+    return {row.key: _held(row) for row in connection.execute(query).all()}
 
 
 def _answers(tx: Connection, keys: Iterable[str]) -> dict[str, Answer]:
     query = select(ledger_operations).where(ledger_operations.c.key == func.any(list(keys)))
-    return {row.key: _answer(row) for row in tx.execute(query)}
+    return {row.key: _answer(row) for row in tx.execute(query).all()}
 
 
 def _existing_jobs(tx: Connection, job_ids: set[int]) -> frozenset[int]:
@@ -291,9 +294,10 @@ _ADD_ENTRIES = _rows(
     """
     INSERT INTO ledger_entries (account_id, operation, key, hold_key, pending_micros, posted_micros,
                                 counted_at, at)
-    SELECT * FROM :rows
+    SELECT account_id, operation, key, hold_key, pending, posted, counted_at, at
+    FROM :rows CROSS JOIN LATERAL unnest(account_ids) AS account_id
     """,
-    """account_id bigint, operation text, key text, hold_key text, pending bigint, posted bigint,
+    """account_ids bigint[], operation text, key text, hold_key text, pending bigint, posted bigint,
        counted_at timestamptz, at timestamptz""",
 )
 
@@ -339,9 +343,15 @@ def _resolution_row(held: HeldMoney) -> dict[str, Any]:
     }
 
 
-def _entry_row(entry: Entry) -> dict[str, Any]:
+def _entry_rows(entries: Iterable[Entry]) -> list[dict[str, Any]]:
+    """One for each operation: its entries differ in nothing but the account."""
+    return [_entry_row(list(booked)) for _, booked in groupby(entries, key=attrgetter("key"))]
+
+
+def _entry_row(booked: Sequence[Entry]) -> dict[str, Any]:
+    entry = booked[0]
     return {
-        "account_id": entry.account_id,
+        "account_ids": [each.account_id for each in booked],
         "operation": entry.operation,
         "key": entry.key,
         "hold_key": entry.hold_key,
@@ -357,7 +367,6 @@ def _window_row(usage: Usage) -> dict[str, Any]:
         "account_id": usage.account_id,
         "period": usage.period,
         "starts_at": usage.window.starts_at,
-        "ends_at": usage.window.ends_at,
     }
 
 
