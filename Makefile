@@ -56,7 +56,7 @@ bench-scheduler: setup ## Admissions per second, take-over, memory, and one plan
 bench-ledger: setup ## Holds per second beside a transaction and row lock for each
 	$(BIN)/python -m tests.benchmarks.bench_ledger
 
-race: setup ## Ten processes of a hundred spenders each, killed at random, with the database: minutes
+race: setup ## Ten processes of a hundred spenders each, at guards and HTTP, all killed at random: minutes
 	$(BIN)/pytest -m slow tests/chaos/test_ledger_race.py $(ARGS)
 
 clean: ## Remove .venv and caches

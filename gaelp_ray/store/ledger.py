@@ -121,7 +121,8 @@ def ensure_windows(tx: Connection, needed: dict[UsageKey, Usage]) -> dict[UsageK
 def read_windows(connection: Connection, needed: dict[UsageKey, Usage]) -> dict[UsageKey, Usage]:
     """Those that are booked."""
     found = {}
-    rows = _with_rows(connection, _WINDOWS, [_window_row(usage) for usage in needed.values()]).all()
+    asked = [_window_row(usage) for usage in needed.values()]
+    rows: Sequence[Any] = _with_rows(connection, _WINDOWS, asked).all()
     for account_id, period, starts_at, pending, posted, told, breached_at in rows:
         key = (account_id, _PERIODS[period], starts_at)
         empty = needed[key]

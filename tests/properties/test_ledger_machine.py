@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -17,7 +18,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from sqlalchemy import text
+from sqlalchemy import Engine, event, text
 
 from gaelp_ray.domain.ledger import (
     AtExpiry,
@@ -47,6 +48,19 @@ LIMITS = st.none() | st.sampled_from([0, 60, 100, 150, 200])
 PERIODS = (Period.HOUR, Period.DAY, Period.TOTAL)
 ZONE = "Europe/Berlin"
 TTL = timedelta(minutes=20)
+
+
+#: Every row that an operation adds or changes.
+BOOKS = """
+    SELECT (SELECT count(*) FROM ledger_operations), (SELECT count(*) FROM ledger_entries),
+           (SELECT count(*) FROM budget_alerts),
+           (SELECT md5(string_agg(h::text, ' ' ORDER BY h.key)) FROM money_holds h),
+           (SELECT md5(string_agg(w::text, ' ' ORDER BY w::text)) FROM account_windows w)
+"""
+
+
+class Crash(Exception):
+    """Whoever wrote to the ledger is gone."""
 
 
 @dataclass
@@ -164,6 +178,15 @@ class Model:
         self.posted += [(i, hold.made_at, amount) for i in hold.accounts]
 
 
+@contextmanager
+def cutting(engine: Engine, cut_off: Callable[..., None]) -> Iterator[None]:
+    event.listen(engine, "after_cursor_execute", cut_off)
+    try:
+        yield
+    finally:
+        event.remove(engine, "after_cursor_execute", cut_off)
+
+
 class LedgerMachine(RuleBasedStateMachine):
     def __init__(self, store: Store) -> None:
         super().__init__()
@@ -183,8 +206,8 @@ class LedgerMachine(RuleBasedStateMachine):
             for period in PERIODS:
                 self.bank.limit(account, period, self.model.limits[account, period])
 
-    @rule(asked=st.lists(ASKED, min_size=4, max_size=12))
-    def submit(self, asked: Sequence[tuple[str, int, int, int]]) -> None:
+    @rule(asked=st.lists(ASKED, min_size=4, max_size=12), crash_at=st.none() | st.integers(1, 16))
+    def submit(self, asked: Sequence[tuple[str, int, int, int]], crash_at: int | None) -> None:
         batch, expected = [], []
         for each in asked:
             for request in self.build(*each):
@@ -193,7 +216,28 @@ class LedgerMachine(RuleBasedStateMachine):
                 if request.key in self.model.holds:
                     self.hold_keys.append(request.key)
         self.asked += batch
+        if crash_at is not None:
+            self.crash(batch, crash_at)
         assert list(map(name, self.bank.submit(batch))) == expected
+
+    def crash(self, batch: Sequence[Request], at: int) -> None:
+        """Die after so many statements, or after the last of them has been committed."""
+        statements = itertools.count(1)
+
+        def cut_off(*_: object) -> None:
+            if next(statements) == at:
+                raise Crash
+
+        before = self.books()
+        with cutting(self.bank.store.engine, cut_off):
+            try:
+                self.bank.submit(batch)
+            except Crash:
+                assert self.books() == before, "what was cut off changed nothing"
+
+    def books(self) -> object:
+        with self.bank.store.connection() as connection:
+            return connection.execute(text(BOOKS)).one()
 
     def build(self, kind: str, amount: int, which: int, pick: int) -> list[Request]:
         ids = [account for n, account in enumerate(self.ids) if which & (1 << n)]
