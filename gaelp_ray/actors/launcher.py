@@ -16,6 +16,7 @@ from typing import Any
 import ray
 
 from gaelp_ray.actors import meters
+from gaelp_ray.actors.cashier import Cashier
 from gaelp_ray.actors.cluster import draining_nodes
 from gaelp_ray.actors.crew import Crew
 from gaelp_ray.actors.logbook import Logbook
@@ -24,10 +25,12 @@ from gaelp_ray.bootstrap import Runtime
 from gaelp_ray.config import Settings
 from gaelp_ray.domain.attempts import Directive, LaunchOrder, Outcome
 from gaelp_ray.domain.checkpoints import Retention
-from gaelp_ray.domain.errors import Forbidden, SetupError
+from gaelp_ray.domain.errors import Forbidden, GaelpError, SetupError
 from gaelp_ray.domain.gangs import Member
 from gaelp_ray.domain.jobs import EndCause
+from gaelp_ray.domain.ledger import Settle
 from gaelp_ray.domain.metrics import MetricPoint
+from gaelp_ray.domain.platforms import DeliveryReport, Placements
 from gaelp_ray.observability.metrics import (
     ATTEMPTS_ENDED,
     GPU_IDLE_SECONDS,
@@ -35,10 +38,11 @@ from gaelp_ray.observability.metrics import (
     SILENT_ATTEMPTS,
 )
 from gaelp_ray.services import attempts as attempt_service
-from gaelp_ray.services import budgets as budget_service
 from gaelp_ray.services import launching
+from gaelp_ray.training.budget import Lease
 from gaelp_ray.training.checkpoints import Saved
 from gaelp_ray.training.idleness import IdlePolicy
+from gaelp_ray.training.orders import Proposal, Ruling, Standing
 from gaelp_ray.training.run import Terms, run
 
 log = logging.getLogger(__name__)
@@ -73,12 +77,15 @@ class Launcher:
     next life declares their attempts lost, and they go on from their checkpoints.
     """
 
-    async def __init__(self, settings: Settings, name: str, cluster: str, hub: Any) -> None:  # type: ignore[misc]
+    async def __init__(  # type: ignore[misc]
+        self, settings: Settings, name: str, cluster: str, hub: Any, guards: Sequence[Any]
+    ) -> None:
         self._runtime = Runtime(settings)
         self._settings = settings
         self._name = name
         self._cluster = cluster
         self._hub = hub
+        self._cashier = Cashier(guards, self._runtime.store)
         self._incarnation = uuid.uuid4()
         self._owned: dict[int, Owned] = {}
         self._wake = asyncio.Event()
@@ -252,17 +259,26 @@ class Launcher:
         )
         return [record.uri for record in let_go or ()]
 
-    async def spend(self, attempt_id: int, token: str, _rank: int, amount_micros: int, key: str) -> int:
-        owned = self._proven(attempt_id, token)
-        balance = await self._remember(
-            budget_service.spend,
-            owned.order.agent_id,
-            job_id=owned.order.job_id,
-            key=key,
-            amount_micros=amount_micros,
-            now=utc_now(),
-        )
-        return int(balance)
+    async def spend(self, attempt_id: int, token: str, _rank: int, amount_micros: int, key: str) -> None:
+        await self._cashier.spend(self._proven(attempt_id, token).order, amount_micros, key)
+
+    async def lend(
+        self, attempt_id: int, token: str, _rank: int, asked: Sequence[Lease | Settle]
+    ) -> list[GaelpError | None]:
+        return await self._cashier.lend(self._proven(attempt_id, token).order, asked)
+
+    async def admit(
+        self, attempt_id: int, token: str, _rank: int, proposal: Proposal, standing: Standing
+    ) -> Ruling:
+        return await self._cashier.admit(self._proven(attempt_id, token).order, proposal, standing)
+
+    async def placements(self, attempt_id: int, token: str, _rank: int, platform: str) -> Placements:
+        return await self._cashier.placements(self._proven(attempt_id, token).order, platform)
+
+    async def receive(
+        self, attempt_id: int, token: str, _rank: int, reports: Sequence[DeliveryReport]
+    ) -> None:
+        await self._cashier.receive(self._proven(attempt_id, token).order, reports)
 
     async def append_log(
         self, attempt_id: int, token: str, rank: int, start_byte: int, content: bytes

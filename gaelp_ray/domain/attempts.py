@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from gaelp_ray.domain.jobs import EndCause, Progress, eta_seconds
+from gaelp_ray.domain.ledger import Money
 from gaelp_ray.domain.requests import Selector, Spot
 from gaelp_ray.domain.resources import Resources
 
@@ -39,6 +40,11 @@ class Attempt:
     exit_code: int | None
     resumed_from_step: int | None
     peak_memory_bytes: int | None
+    #: What an hour of all its workers costs, as of its admission; 0 for what is free.
+    hour_micros: int
+    #: Booked so far, and for how many slices of running time money was held, one after the other.
+    cost_micros: int
+    slices: int
     created_at: datetime
     claimed_at: datetime | None
     last_seen_at: datetime | None
@@ -92,8 +98,13 @@ class LaunchOrder:
     resume_from: ResumePoint | None = None
     #: Another job's checkpoint to work on, e.g. to evaluate it.
     input_checkpoint: ResumePoint | None = None
-    #: False for an agent without a limit.
-    budget_limited: bool = False
+    #: What it spends itself: the kind of money, and every account that binds it.
+    money: Money = Money.SIMULATED
+    currency: str = ""
+    account_ids: tuple[int, ...] = ()
+    #: When it was admitted; money is held for running time from then on, unless that is free.
+    admitted_at: datetime | None = None
+    paid: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@
     │   └── MixedCurrencies     the accounts do not all keep the money that was named
     ├── Unauthenticated         no valid token
     ├── Forbidden               a valid token without the right
+    │   └── Denied              the policies of the agent do not allow the action
     ├── NotFound                no such thing, or not visible to the caller
     ├── Conflict                clashes with what is already there
     │   ├── IllegalTransition   the state does not allow the event
@@ -74,6 +75,12 @@ class Forbidden(GaelpError):
     """Your token does not allow this; ask the owner or an admin."""
 
     code = "forbidden"
+
+
+class Denied(Forbidden):
+    """The policies of the agent do not allow this action."""
+
+    code = "denied"
 
 
 class NotFound(GaelpError):
