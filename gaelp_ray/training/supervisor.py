@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -83,7 +83,7 @@ class Supervisor:
         self._idle = IdleWatch(workplace.idle)
         self._ending: Outcome | None = None
         self._stop: EndCause | None = None
-        self._stop_words = ""
+        self._stop_words = self._adapter_words = ""
         self._kill_at: float | None = None
         self._points: list[MetricPoint] = []
         self._lock = threading.Lock()
@@ -132,9 +132,8 @@ class Supervisor:
         listener.start()
         shipper = threading.Thread(target=self._ship_logs, daemon=True)
         shipper.start()
-        clerk = threading.Thread(target=self._carry_reports, args=(self._desk,), daemon=True)
-        if self._desk is not None:
-            clerk.start()
+        clerk = threading.Thread(target=self._carry_reports, daemon=True)
+        clerk.start()
         try:
             self._watch(process)
         finally:
@@ -145,10 +144,8 @@ class Supervisor:
                 self._desk.abandon()
             listener.join(DRAIN_S)
             self._channel.close()
-        self._till.close()
-        if self._desk is not None:
-            clerk.join()
-            self._desk.close()
+        clerk.join()
+        self._settle_up()
         self._capture.finish(DRAIN_S)
         self._over.set()
         shipper.join()
@@ -173,17 +170,26 @@ class Supervisor:
         desk.open()
         return desk
 
-    def _carry_reports(self, desk: Desk) -> None:
+    def _carry_reports(self) -> None:
         """On a thread of its own: what was spent is booked whatever the process does meanwhile."""
-        said = ""
-        while not self._gone.wait(POLL_S):
-            try:
-                desk.poll()
-            except Exception as error:  # an adapter's own; the next reports may be better
-                words = f"the reports of the platform could not be taken: {error}"
-                if words != said:
-                    self._capture.write(words)
-                said = words
+        while self._desk is not None and not self._gone.wait(POLL_S):
+            self._at_platform(self._desk.poll)
+
+    def _settle_up(self) -> None:
+        """The process is gone: nothing more is spent in its name, and what it had spent is told."""
+        self._till.close()
+        if self._desk is not None:
+            self._at_platform(self._desk.close)
+
+    def _at_platform(self, errand: Callable[[], None]) -> None:
+        """What an adapter fails with is told in the log, once; the next errand may do better."""
+        try:
+            errand()
+        except Exception as error:
+            words = f"the platform's adapter failed: {type(error).__name__}: {error}"
+            if words != self._adapter_words:
+                self._capture.write(words)
+            self._adapter_words = words
 
     def _out_of_money(self, words: str) -> None:
         self._order_stop(EndCause.BUDGET, self._order.stop_grace_s, words)

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from gaelp_ray.domain.errors import Conflict
 from gaelp_ray.training import BudgetExhausted, Denied, TrainingContext
 
 
@@ -192,6 +193,17 @@ def order(ctx: TrainingContext) -> dict[str, Any]:
 
 def order_and_leave(ctx: TrainingContext) -> None:
     ctx.orders.place(1000, key="0")
+
+
+def order_when_told(ctx: TrainingContext) -> dict[str, Any]:
+    """Too late."""
+    while not ctx.should_stop():
+        time.sleep(0.01)
+    try:
+        ctx.orders.place(1000, key="0")
+    except Conflict as refused:
+        return {"refused": refused.message}
+    return {}
 
 
 def hear(ctx: TrainingContext) -> dict[str, Any]:
