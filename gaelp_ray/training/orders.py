@@ -104,12 +104,17 @@ def platform_options(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return options
 
 
-def margin_micros(amount_micros: int, config: Mapping[str, Any]) -> int:
-    """What to hold on top of an order's amount, rounded up."""
+def margin_percent(config: Mapping[str, Any]) -> int:
+    """What is held on top of an order, in percent of its amount."""
     percent = platform_options(config).get(MARGIN, DEFAULT_MARGIN_PERCENT)
     if type(percent) is not int or not 0 <= percent <= 100:
         raise InvalidInput(f"`platform.{MARGIN}` must be a whole number from 0 to 100; got {percent!r:.60}.")
-    return -(-amount_micros * percent // 100)
+    return percent
+
+
+def margin_micros(amount_micros: int, config: Mapping[str, Any]) -> int:
+    """That in micros, rounded up."""
+    return -(-amount_micros * margin_percent(config) // 100)
 
 
 def _sentences(error: GaelpError) -> tuple[str, ...]:
