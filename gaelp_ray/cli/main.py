@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from gaelp_ray.cli import agents, audit, holds, jobs, local, quotas, tokens
 from gaelp_ray.cli.demo import demo
+from gaelp_ray.cli.demo_budget import demo_budget
 from gaelp_ray.cli.metrics import metrics
 from gaelp_ray.cli.output import print_error
 from gaelp_ray.cli.queue import queue
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 local.register(app)
 app.command()(demo)
+app.command()(demo_budget)
 app.add_typer(agents.app, name="agents")
 app.add_typer(jobs.app, name="jobs")
 app.command()(metrics)

@@ -119,6 +119,11 @@ class SandboxPlatform:
         run = max(timedelta(0), min(now, ends_at) - delivery.placed_at)
         return delivery.will_cost * (run // _MICROSECOND) // (self.lasts // _MICROSECOND)
 
+    @property
+    def is_silent(self) -> bool:
+        """It has nothing more to say of any order."""
+        return not self._kept_back and all(each.done for each in self._deliveries.values())
+
     def memory(self) -> dict[str, Any]:
         """All it knows, as JSON can hold it."""
         version, numbers, gauss = self._random.getstate()
