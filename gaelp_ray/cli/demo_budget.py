@@ -1,4 +1,4 @@
-"""``gaelp demo-budget``: an agent spends real money on a platform that misbehaves, and is stopped to the cent."""
+"""``gaelp demo-budget``: an agent spends real money on a bad platform, and is stopped to the cent."""
 
 from __future__ import annotations
 
@@ -68,18 +68,16 @@ def demo_budget(
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running afterwards.")] = False,
     budget: Annotated[int, typer.Option(min=5, help="What the agent may spend in all.")] = 25,
 ) -> None:
-    """Start the service here and let an agent spend real money, as the sandbox has it, until its budget is gone.
+    """Start the service here, and let an agent spend real money on a sandbox until its budget is gone.
 
-    Exit 0 only if no line of its statement is past the limit, all that the platform reported is booked, and the
-    audit is as it was written.
+    Exit 0 only if no line of its statement is past the limit, all that the platform reported is booked, and
+    the audit is as it was written.
     """
     settings = Settings()
     with service(settings, keep=keep), connect_here(settings) as gaelp:
         stand = _prepare(gaelp, settings, budget)
         canary = _run(stand, "canary", stop_at=CANARY_SPEND)
-        _say(
-            f"The canary is cancelled ({canary.cause}); its open orders are stopped, and run on for a while."
-        )
+        _say("The canary is cancelled; its open orders are stopped, and run on for a while.")
         _reconcile(stand, canary)
         _await_ramp(stand)
         last = _run(stand, "until-it-is-gone")
@@ -144,9 +142,8 @@ def _rule(stand: Stand, currency: str) -> None:
     ]
     policy = stand.gaelp.policies.write(name, {"currency": currency, "rules": rules})
     stand.gaelp.policies.attach(name, Attach.AGENT, stand.agent.id)
-    _say(
-        f"Policy {policy.name}@{policy.version}: bids up to {written(BID_CAP)}, a pace and a cap for the day."
-    )
+    label = f"{policy.name}@{policy.version}"
+    _say(f"Policy {label} caps bids at {written(BID_CAP)}, and bounds the hour and the day.")
 
 
 def _promote(stand: Stand) -> None:
@@ -162,9 +159,7 @@ def _promote(stand: Stand) -> None:
             other = stack.enter_context(GaelpClient(gaelp.url, make(stand.settings, user, admin=False)))
             other.approvals.approve(asked.id, reason="The evidence is good.")
     gaelp.promotions.promote(agent.id, VERSION)
-    _say(
-        f"Version {VERSION} is promoted to real money, on evidence and the word of {' and '.join(APPROVERS)}."
-    )
+    _say(f"Version {VERSION} is promoted, on evidence and the word of {' and '.join(APPROVERS)}.")
 
 
 def _try_too_much(stand: Stand) -> None:
@@ -240,9 +235,7 @@ def _reconcile(stand: Stand, job: Job) -> None:
         )
         for d in found
     ]
-    _say(
-        f"{len(late)} reports came after the job had ended; platform and ledger differ on {len(found)} orders."
-    )
+    _say(f"{len(late)} reports came late; platform and ledger differ on {len(found)} orders.")
     if rows:
         print_table(("what", "order", "reported", "booked", "difference"), rows, empty="")
         booked = gaelp.platforms.reconcile(str(name), since=stand.began, until=datetime.now(UTC))
