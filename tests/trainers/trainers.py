@@ -112,7 +112,7 @@ def lease(ctx: TrainingContext) -> dict[str, Any]:
                 break
             spent += 7
             if pause_s:
-                ctx.report({"spent": float(spent)}, step=number)
+                ctx.report({"spent": float(spent), "worker": os.getppid()}, step=number)
                 time.sleep(pause_s)
     return {"spent": spent, "attempt": ctx.attempt}
 
@@ -124,7 +124,7 @@ def order(ctx: TrainingContext) -> dict[str, Any]:
     for number in range(orders):
         ctx.orders.place(micros, key=f"order-{number}", bid_micros=micros // 10)
         heard |= {each.key: each for each in ctx.orders.reports()}
-        ctx.report({"placed": number + 1.0}, step=number + 1)
+        ctx.report({"placed": number + 1.0, "worker": os.getppid()}, step=number + 1)
         time.sleep(float(ctx.hyperparameters.get("pause_s", 0.0)))
     while not ctx.should_stop() and sum(each.final for each in heard.values()) < orders:
         heard |= {each.key: each for each in ctx.orders.reports()}
