@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -39,7 +39,7 @@ from gaelp_ray.domain.ledger import (
 from gaelp_ray.domain.money import whole_micros
 from gaelp_ray.domain.platforms import DeliveryReport, Placements
 from gaelp_ray.domain.safety.verdicts import Action, Allow, Clip, Deny
-from gaelp_ray.services import accounts, ledger, platforms
+from gaelp_ray.services import accounts, ledger, platforms, switches
 from gaelp_ray.services.reviews import Admission, Reported
 from gaelp_ray.store.engine import Store
 from gaelp_ray.training.budget import Lease, booking, check_job_key, refusals
@@ -164,6 +164,12 @@ class Cashier:
         for outcome in await self._submit(order, settlements) if settlements else []:
             if isinstance(outcome, GaelpError):
                 log.info("order was settled before", extra={"reason": outcome.message})
+
+    async def halted(self, orders: Mapping[int, LaunchOrder]) -> dict[int, str]:
+        """Of these attempts those under a kill switch, and its words."""
+        board = await until_available(partial(self._store.read, switches.board))
+        found = {attempt_id: board.stopping(order.account_ids) for attempt_id, order in orders.items()}
+        return {attempt_id: switch.refusal().message for attempt_id, switch in found.items() if switch}
 
     async def _chain(self, order: LaunchOrder, campaign: str) -> tuple[int, ...]:
         """All accounts that bind an order; that of its campaign is one more."""

@@ -28,7 +28,7 @@ from gaelp_ray.domain.checkpoints import Retention
 from gaelp_ray.domain.errors import Forbidden, GaelpError, SetupError
 from gaelp_ray.domain.gangs import Member
 from gaelp_ray.domain.jobs import EndCause
-from gaelp_ray.domain.ledger import Settle
+from gaelp_ray.domain.ledger import Money, Settle
 from gaelp_ray.domain.metrics import MetricPoint
 from gaelp_ray.domain.platforms import DeliveryReport, Placements
 from gaelp_ray.observability.metrics import (
@@ -49,6 +49,7 @@ log = logging.getLogger(__name__)
 
 ORDERS_S = 1.0
 HEARTBEAT_S = 5.0
+SWITCHES_S = 1.0
 #: Without a sign of life for so long, an attempt is reported silent; only Ray's word ends it.
 SILENT_S = 30.0
 DRAINED = "Its node is being taken away; it goes on elsewhere."
@@ -119,6 +120,7 @@ class Launcher:
         )
         self._spawn(every(HEARTBEAT_S, self._show_life))
         self._spawn(every(HEARTBEAT_S, self._heed_drains))
+        self._spawn(every(SWITCHES_S, self._heed_switches))
         await every(ORDERS_S, self._carry_out_orders, wake=self._wake)
 
     async def _carry_out_orders(self) -> None:
@@ -179,6 +181,13 @@ class Launcher:
         for attempt_id, owned in list(self._owned.items()):
             if draining & owned.crew.node_ids():
                 self._tell_to_stop(attempt_id, Directive(EndCause.PREEMPTED, DRAINED))
+
+    async def _heed_switches(self) -> None:
+        """Stop what spends real money under a kill switch, for what was ordered must end as well."""
+        spending = {i: owned.order for i, owned in self._owned.items() if owned.order.money is Money.REAL}
+        if spending:
+            for attempt_id, words in (await self._cashier.halted(spending)).items():
+                self._tell_to_stop(attempt_id, Directive(EndCause.BUDGET, words))
 
     async def claim(
         self,

@@ -22,7 +22,7 @@ from typing import Any
 
 import psutil
 
-from gaelp_ray.domain.attempts import LaunchOrder, Outcome
+from gaelp_ray.domain.attempts import Directive, LaunchOrder, Outcome
 from gaelp_ray.domain.errors import InvalidInput
 from gaelp_ray.domain.gangs import Member, environment
 from gaelp_ray.domain.jobs import EndCause
@@ -283,9 +283,9 @@ class Supervisor:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(FLUSH_S)
 
-    def _obey(self, directive: Any) -> None:
+    def _obey(self, directive: Directive) -> None:
         if directive.stop is not None:
-            self._order_stop(directive.stop, self._order.stop_grace_s)
+            self._order_stop(directive.stop, self._order.stop_grace_s, directive.message)
 
     def _order_stop(self, cause: EndCause, grace_s: float, words: str = "") -> None:
         """Ask the process to stop; the first cause is the one that counts."""

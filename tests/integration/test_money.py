@@ -16,8 +16,11 @@ from gaelp_ray.domain.jobs import EndCause, Job, JobState
 from gaelp_ray.domain.ledger import Money
 from gaelp_ray.domain.promotion import Evidence
 from gaelp_ray.domain.roles import Role
+from gaelp_ray.domain.switches import SwitchScope, Target
 from gaelp_ray.domain.windows import Period
-from gaelp_ray.services import accounts, approvals, platforms, promotions, roles, statements
+from gaelp_ray.services import accounts, approvals, platforms, promotions, roles, statements, switches
+from gaelp_ray.training.platforms import registry
+from gaelp_ray.training.platforms.sandbox import SandboxPlatform
 from tests.builders import ADMIN, ANN, BOB
 from tests.integration.plane import Plane, kill
 from tests.service import eventually
@@ -90,12 +93,14 @@ def real_agent(books: Books, budget: int) -> Agent:
     return agent
 
 
-def order(plane: Plane, agent: Agent, orders: int, **hyperparameters: Any) -> Job:
+def order(
+    plane: Plane, agent: Agent, orders: int, platform: dict[str, Any] = MANNERS, **hyperparameters: Any
+) -> Job:
     return plane.submit(
         agent,
         money=Money.REAL,
         hyperparameters={"orders": orders, **hyperparameters},
-        training_config={"platform": MANNERS},
+        training_config={"platform": platform},
     )
 
 
@@ -141,6 +146,24 @@ def test_real_orders_past_the_budget_end_the_job(plane: Plane, books: Books) -> 
     assert (job.state, job.cause) == (JobState.FAILED, EndCause.BUDGET)
     assert books.never_past(agent, 3 * UNIT)
     eventually(lambda: books.differences() == [])
+
+
+def test_a_kill_switch_stops_an_agent_that_only_waits(plane: Plane, books: Books) -> None:
+    agent = real_agent(books, 10 * UNIT)
+    slow = MANNERS | {"lasts_s": 600, "outage_percent": 0}
+    job = order(plane, agent, 1, slow)
+    plane.wait_step(job, 1)
+    target = Target(SwitchScope.AGENT, str(agent.id))
+    plane.store.transact(switches.engage, target, reason="a test", by=ADMIN, now=utc_now())
+    ended = plane.wait(job)
+    assert (ended.state, ended.cause) == (JobState.FAILED, EndCause.BUDGET)
+    assert "a test" in (ended.message or "")
+    platform = registry.make(
+        {"platform": slow}, registry.Site(job.id, 0, f"{plane.settings.storage_uri}/platforms")
+    )
+    assert isinstance(platform, SandboxPlatform)
+    far = utc_now() + timedelta(seconds=600)
+    assert platform.cost(f"job {job.id} order order-0", now=far) < UNIT, "its order was stopped"
 
 
 @pytest.mark.chaos
