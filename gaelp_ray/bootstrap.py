@@ -48,6 +48,7 @@ class Runtime:
             max_retries=self.settings.max_retries,
             queue_limit=self.settings.queue_limit,
             user_queue_limit=self.settings.user_queue_limit,
+            currency=self.settings.currency,
         )
 
     @cached_property
@@ -55,7 +56,7 @@ class Runtime:
         settings = self.settings
         gpu_hours = settings.price_gpu_hour.items()
         return PriceTable(
-            currency=settings.price_currency,
+            currency=settings.currency,
             cpu_hour_micros=micros_from_units(settings.price_cpu_hour, field="GAELP_PRICE_CPU_HOUR"),
             gib_hour_micros=micros_from_units(settings.price_gib_hour, field="GAELP_PRICE_GIB_HOUR"),
             gpu_hour_micros={

@@ -112,7 +112,9 @@ class Settings(BaseSettings):
         default=(),
         description="Worker groups that the autoscaler may enlarge, as JSON; Ray does not tell its bounds.",
     )
-    price_currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$", description="ISO 4217 code.")
+    currency: str = Field(
+        default="USD", pattern=r"^[A-Z]{3}$", description="Of prices and budgets, ISO 4217 code."
+    )
     price_cpu_hour: Price = Field(default=Decimal("0.04"), description="Of one core, on demand.")
     price_gib_hour: Price = Field(default=Decimal("0.005"), description="Of one GiB of memory.")
     price_gpu_hour: dict[str, Price] = Field(

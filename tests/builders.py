@@ -256,7 +256,7 @@ class World:
 
     def agent(self, *, by: Principal = ANN, **fields: Any) -> Agent:
         new = an_agent(**{"name": f"agent {next(self._names)}"} | fields)
-        return self.store.transact(agent_service.register, new, by=by, now=self.now)
+        return self.store.transact(agent_service.register, new, currency="USD", by=by, now=self.now)
 
     def submit(
         self, agent: Agent | None = None, *, key: str | None = None, by: Principal = ANN, **fields: Any

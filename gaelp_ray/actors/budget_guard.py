@@ -15,8 +15,9 @@ from gaelp_ray.actors.loops import every, utc_now
 from gaelp_ray.actors.switch_watch import SwitchWatch
 from gaelp_ray.bootstrap import Runtime
 from gaelp_ray.config import Settings
-from gaelp_ray.domain.ledger import Outcome, Request
-from gaelp_ray.domain.safety.verdicts import Severity
+from gaelp_ray.domain.errors import GaelpError
+from gaelp_ray.domain.ledger import Hold, Outcome, Request
+from gaelp_ray.domain.safety.verdicts import Action, Severity
 from gaelp_ray.observability.metrics import (
     AUDIT_BREAKS,
     HOLDS_EXPIRED,
@@ -27,6 +28,7 @@ from gaelp_ray.observability.metrics import (
     VIOLATIONS,
 )
 from gaelp_ray.services import approvals, audit, ledger, reviews, statements, switches
+from gaelp_ray.services.reviews import Admission, Reported
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +78,22 @@ class BudgetGuard:
         asked, refusals = self._switches.split(requests)
         outcomes = iter(await self._commits.submit(asked))
         return [next(outcomes) if refusal is None else refusal for refusal in refusals]
+
+    async def admit(self, action: Action, hold: Hold, reported: Reported) -> Admission | GaelpError:
+        """Have an action reviewed and its real money held; see ``services.reviews.admit``.
+
+        A refusal is returned, as those of ``submit`` are. Safe to call twice: the hold has a key.
+        """
+        halted = self._switches.board.refusal(hold)
+        if halted is not None:
+            return halted
+        gate = partial(
+            self._runtime.store.transact, reviews.admit, action, hold, reported=reported, now=utc_now()
+        )
+        try:
+            return await asyncio.to_thread(gate)
+        except GaelpError as refusal:
+            return refusal
 
     def _measure(self, count: int, seconds: float) -> None:
         meters.count(LEDGER_OPERATIONS, count, shard=self._shard)

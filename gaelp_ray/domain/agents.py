@@ -89,7 +89,9 @@ class Agent:
     status: AgentStatus
     owner: str
     description: str
-    #: None means no limit.
+    #: What it spends from: real money for ``real_deployment``, else simulated.
+    account_id: int
+    #: Of that account in all; None means no limit.
     budget_limit_micros: int | None
     budget_spent_micros: int
     current: AgentVersion

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from gaelp_ray.domain.errors import IllegalTransition, InvalidInput
+from gaelp_ray.domain.ledger import Money
 from gaelp_ray.domain.requests import Request, Selector, Spot
 from gaelp_ray.domain.resources import Resources
 
@@ -195,6 +196,8 @@ class NewJob:
     deadline: datetime | None = None
     #: The user's own guess; without it the agent's past runs tell.
     expected_duration_s: float | None = None
+    #: What its own spending is; real money passes the gate, whatever is simulated is only counted.
+    money: Money = Money.SIMULATED
 
 
 @dataclass(frozen=True)
@@ -253,6 +256,13 @@ class Job:
     not_before: datetime | None
     #: Plain statements about how the job runs that the user should know.
     notices: tuple[str, ...] = ()
+    money: Money = Money.SIMULATED
+    #: What it spends from.
+    account_id: int | None = None
+    #: Of its compute: booked so far, and expected, median and 90th percentile.
+    cost_micros: int = 0
+    expected_cost_micros: int | None = None
+    expected_p90_cost_micros: int | None = None
 
     @property
     def status(self) -> JobStatus:

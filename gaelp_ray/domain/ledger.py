@@ -117,6 +117,11 @@ class Limit:
     limit_micros: int | None
 
 
+def money_of(agent_type: AgentType) -> Money:
+    """What agents of a type spend in the end."""
+    return Money.REAL if agent_type is AgentType.REAL_DEPLOYMENT else Money.SIMULATED
+
+
 def check_opening(new: NewAccount, agent_type: AgentType | None) -> None:
     """Raise ``Forbidden`` when an agent that only plays would get real money; ``agent_type`` is its type."""
     if new.money is Money.REAL and agent_type is AgentType.SIMULATION:

@@ -9,16 +9,17 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from gaelp_ray.domain.access import SYSTEM, Principal
-from gaelp_ray.domain.agents import AgentType
+from gaelp_ray.domain.agents import Agent, AgentType
 from gaelp_ray.domain.budgets import Alert, Usage, marks_passed
-from gaelp_ray.domain.errors import Conflict, InvalidInput, NotFound
-from gaelp_ray.domain.ledger import Account, Limit, NewAccount, Scope, check_opening
+from gaelp_ray.domain.errors import Conflict, Forbidden, InvalidInput, NotFound
+from gaelp_ray.domain.ledger import Account, Limit, Money, NewAccount, Scope, check_opening
 from gaelp_ray.domain.money import MAX_MICROS
 from gaelp_ray.domain.windows import Period, window
 from gaelp_ray.services import audit
 from gaelp_ray.store import accounts as account_store
 from gaelp_ray.store import agents as agent_store
 from gaelp_ray.store import ledger as ledger_store
+from gaelp_ray.store import quotas as quota_store
 
 
 def open_account(tx: Connection, new: NewAccount, *, now: datetime, by: Principal = SYSTEM) -> Account:
@@ -85,6 +86,44 @@ def find_account(connection: Connection, new: NewAccount) -> Account | None:
     return account_store.find(connection, new)
 
 
+def of_agent(tx: Connection, agent: Agent, money: Money, currency: str, *, now: datetime) -> Account:
+    """The account that an agent spends this kind of money from, opened if it has none.
+
+    Raises ``Forbidden`` where an agent of its type never spends real money.
+    """
+    if money is Money.REAL and agent.type is not AgentType.REAL_DEPLOYMENT:
+        raise Forbidden(
+            f"Agent {agent.id} is of type {agent.type}; only real_deployment agents spend real money."
+        )
+    return _opened(tx, NewAccount(Scope.AGENT, str(agent.id), currency, money), now)
+
+
+def of_user(tx: Connection, user: str, currency: str, *, now: datetime) -> Account:
+    """The account that pays for the compute of a user's jobs, opened if there is none."""
+    return _opened(tx, NewAccount(Scope.USER, user, currency, Money.REAL), now)
+
+
+def chain(connection: Connection, account: Account, *, campaign: str | None = None) -> tuple[int, ...]:
+    """Every account that binds what is spent from one, itself included, as far as they are opened.
+
+    An agent's spending counts for its owner, his team, the campaign and everything; a user's for his team and
+    everything; any other for everything. All in the same currency and kind of money.
+    """
+    subjects = {(account.scope, account.subject), (Scope.GLOBAL, "")}
+    user = account.subject if account.scope is Scope.USER else None
+    if account.scope is Scope.AGENT:
+        owner = agent_store.get(connection, int(account.subject))
+        user = owner.owner if owner is not None else None
+    if user is not None:
+        subjects.add((Scope.USER, user))
+        team = quota_store.book_of(connection, user).team_of(user)
+        subjects |= {(Scope.TEAM, team)} if team is not None else set()
+    if campaign:
+        subjects.add((Scope.CAMPAIGN, campaign))
+    found = account_store.find_many(connection, subjects, currency=account.currency, money=account.money)
+    return tuple(each.id for each in found)
+
+
 def accounts(
     connection: Connection,
     *,
@@ -103,6 +142,10 @@ def usages(connection: Connection, account_id: int, *, now: datetime) -> list[Us
     empty = [_empty(owner, limit, now) for limit in limits]
     needed = {(account_id, usage.period, usage.window.starts_at): usage for usage in empty}
     return list((needed | ledger_store.read_windows(connection, needed)).values())
+
+
+def _opened(tx: Connection, new: NewAccount, now: datetime) -> Account:
+    return account_store.find(tx, new) or open_account(tx, new, now=now)
 
 
 def _audit(tx: Connection, before: Sequence[Limit], limit: Limit, by: Principal, now: datetime) -> None:

@@ -20,6 +20,9 @@ from gaelp_ray.domain.agents import (
     check_version_spec,
 )
 from gaelp_ray.domain.errors import Conflict, IllegalTransition, NotFound
+from gaelp_ray.domain.ledger import money_of
+from gaelp_ray.domain.windows import Period
+from gaelp_ray.services import accounts
 from gaelp_ray.services import jobs as job_service
 from gaelp_ray.store import agents as agent_store
 from gaelp_ray.store import jobs as job_store
@@ -27,13 +30,22 @@ from gaelp_ray.store import revision
 from gaelp_ray.store.agents import AgentFilter
 
 
-def register(tx: Connection, new: NewAgent, *, by: Principal, now: datetime) -> Agent:
-    """Store an agent with its first version; its name must be free among the caller's agents."""
+def register(tx: Connection, new: NewAgent, *, currency: str, by: Principal, now: datetime) -> Agent:
+    """Store an agent with its first version; its name must be free among its owner's.
+
+    With it open the accounts that it spends from, and its owner's for compute.
+    """
     check_name(new.name)
     check_version_spec(new.spec)
     if agent_store.page(tx, AgentFilter(owner=by.user, name=new.name), before=None, limit=1):
         raise Conflict(f"You have an agent named {new.name!r} already; choose another name or delete it.")
-    return _existing(tx, agent_store.add(tx, new, owner=by.user, now=now), by)
+    agent = _existing(tx, agent_store.add(tx, new, owner=by.user, now=now), by)
+    accounts.of_user(tx, agent.owner, currency, now=now)
+    account = accounts.of_agent(tx, agent, money_of(new.type), currency, now=now)
+    agent_store.set_fields(tx, agent.id, {"account_id": account.id}, now=now)
+    if new.budget_limit_micros is not None:
+        accounts.set_limit(tx, account.id, Period.TOTAL, new.budget_limit_micros, by=by, now=now)
+    return _existing(tx, agent.id, by)
 
 
 def get(connection: Connection, agent_id: int, *, by: Principal) -> Agent:
@@ -68,14 +80,17 @@ def change(
     fields: Mapping[str, Any] | None = None,
 ) -> Agent:
     """Pause, resume, describe or limit an agent. ``fields``: description, budget_limit_micros."""
-    _locked(tx, agent_id, by)
+    agent = _locked(tx, agent_id, by)
     if status is AgentStatus.ARCHIVED:
         raise IllegalTransition("An agent is archived by DELETE, not by a change of status.")
     values = dict(fields or {}) | ({"status": status} if status is not None else {})
     if status is not None:
         revision.bump(tx)
     if values:
+        limited, limit = "budget_limit_micros" in values, values.pop("budget_limit_micros", None)
         agent_store.set_fields(tx, agent_id, values, now=now)
+        if limited:
+            accounts.set_limit(tx, agent.account_id, Period.TOTAL, limit, by=by, now=now)
     return _existing(tx, agent_id, by)
 
 

@@ -36,10 +36,12 @@ from gaelp_ray.domain.jobs import (
     check_priority,
     check_seconds,
 )
+from gaelp_ray.domain.ledger import Money, money_of
 from gaelp_ray.domain.quotas import UNLIMITED, Amounts, QuotaBook
 from gaelp_ray.domain.requests import Request, Spot, check_selector, check_workers
 from gaelp_ray.domain.resources import parse_resources
 from gaelp_ray.domain.scheduling import QueuedJob, lane_of
+from gaelp_ray.services import accounts
 from gaelp_ray.services.transitions import move
 from gaelp_ray.store import agents as agent_store
 from gaelp_ray.store import attempts as attempt_store
@@ -70,6 +72,7 @@ class JobDefaults:
     user_queue_limit: int = 10_000
     #: Whether this cluster can run a job in its own container image.
     runs_images: bool = False
+    currency: str = "USD"
 
 
 def submit(
@@ -100,6 +103,7 @@ def submit(
         tx,
         _columns(tx, new, asked, agent, defaults)
         | {
+            "account_id": _spends_from(tx, agent, new.money, defaults.currency, now),
             "idempotency_key": key,
             "request_digest": digest if key is not None else None,
             "submitted_at": now,
@@ -373,6 +377,12 @@ def _refuse_past(limit: int, waiting: int, whose: str) -> None:
         )
 
 
+def _spends_from(tx: Connection, agent: Agent, money: Money, currency: str, now: datetime) -> int:
+    if money is money_of(agent.type):
+        return agent.account_id
+    return accounts.of_agent(tx, agent, money, currency, now=now).id
+
+
 def _columns(
     connection: Connection, new: NewJob, asked: Request, agent: Agent, defaults: JobDefaults
 ) -> dict[str, Any]:
@@ -417,6 +427,7 @@ def _columns(
         "timeout_s": new.timeout_s if new.timeout_s is not None else defaults.timeout_s,
         "max_retries": new.max_retries if new.max_retries is not None else defaults.max_retries,
         "notices": notices,
+        "money": new.money,
     }
 
 

@@ -13,8 +13,10 @@ from sqlalchemy import Connection
 from gaelp_ray.domain.attempts import LaunchOrder, ResumePoint
 from gaelp_ray.domain.checkpoints import CheckpointRecord
 from gaelp_ray.domain.jobs import EndCause
+from gaelp_ray.domain.ledger import Money
 from gaelp_ray.domain.requests import Spot
 from gaelp_ray.domain.retries import RetryPolicy
+from gaelp_ray.services import accounts as account_service
 from gaelp_ray.services import attempts as attempt_service
 from gaelp_ray.services.jobs import FROM_JOB
 from gaelp_ray.store import attempts as attempt_store
@@ -68,9 +70,12 @@ def take_orders(connection: Connection, name: str, *, stop_grace_s: float, now: 
     stops = [row for row in waiting if row.kind == "stop" and row.ended_at is None]
     sources = {row.job_id: row.training_config.get(FROM_JOB, row.job_id) for row in launches}
     resume = checkpoint_store.latest(connection, [*sources, *sources.values()]) if launches else {}
+    accounts = {row.account_id: _spent_from(connection, row.account_id) for row in launches}
     return Orders(
         ids=tuple(row.order_id for row in waiting),
-        launches=tuple(_launch_order(row, resume, stop_grace_s, now) for row in launches),
+        launches=tuple(
+            _launch_order(row, resume, accounts[row.account_id], stop_grace_s, now) for row in launches
+        ),
         stops=tuple(
             StopOrder(row.attempt_id, EndCause(row.stop_cause or EndCause.CANCELLED)) for row in stops
         ),
@@ -98,7 +103,11 @@ def retire_silent(
 
 
 def _launch_order(
-    row: Any, checkpoints: dict[int, CheckpointRecord], stop_grace_s: float, now: datetime
+    row: Any,
+    checkpoints: dict[int, CheckpointRecord],
+    account: tuple[str, tuple[int, ...]],
+    stop_grace_s: float,
+    now: datetime,
 ) -> LaunchOrder:
     timeout_s, timeout_cause = _time_limit(row.timeout_s, row.deadline, now)
     config = {**row.config, **row.training_config}
@@ -129,8 +138,18 @@ def _launch_order(
         stop_grace_s=stop_grace_s,
         resume_from=_resume_point(checkpoints.get(row.job_id)),
         input_checkpoint=_resume_point(checkpoints.get(source)) if source is not None else None,
-        budget_limited=row.budget_limit_micros is not None,
+        money=Money(row.money),
+        currency=account[0],
+        account_ids=account[1],
+        admitted_at=row.admitted_at,
+        paid=row.slices > 0,
     )
+
+
+def _spent_from(connection: Connection, account_id: int) -> tuple[str, tuple[int, ...]]:
+    """The currency of an account, and all accounts that bind what is spent from it."""
+    account = account_service.account(connection, account_id)
+    return account.currency, account_service.chain(connection, account)
 
 
 def _resume_point(record: CheckpointRecord | None) -> ResumePoint | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, func, insert, select, tuple_
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from gaelp_ray.domain.ledger import Account, Limit, Money, NewAccount, Scope
@@ -32,6 +32,23 @@ def find(connection: Connection, new: NewAccount) -> Account | None:
 def get(connection: Connection, account_id: int) -> Account | None:
     row = connection.execute(select(accounts).where(accounts.c.id == account_id)).one_or_none()
     return _account(row) if row else None
+
+
+def find_many(
+    connection: Connection, subjects: Iterable[tuple[Scope, str]], *, currency: str, money: Money
+) -> list[Account]:
+    """Those of the accounts of these subjects that were opened, in the order of their ids."""
+    wanted = [(str(scope), subject) for scope, subject in subjects]
+    query = (
+        select(accounts)
+        .where(
+            tuple_(accounts.c.scope, accounts.c.subject).in_(wanted),
+            accounts.c.currency == currency,
+            accounts.c.money == money,
+        )
+        .order_by(accounts.c.id)
+    )
+    return [_account(row) for row in connection.execute(query)]
 
 
 def page(

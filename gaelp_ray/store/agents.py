@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Select, bindparam, func, insert, select, true, update
+from sqlalchemy import BigInteger, Connection, Select, and_, bindparam, func, insert, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from gaelp_ray.domain.agents import Agent, AgentStatus, AgentType, AgentVersion, NewAgent, VersionSpec
+from gaelp_ray.domain.windows import ALWAYS, Period
 from gaelp_ray.store import rows
-from gaelp_ray.store.tables import agent_versions, agents, spends
+from gaelp_ray.store.tables import account_limits, account_windows, agent_versions, agents
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,7 @@ _VERSION_COLUMNS = [
     agent_versions.c.created_at.label("version_created_at"),
 ]
 
-_newest_spend = (
-    select(spends.c.balance_micros)
-    .where(spends.c.agent_id == agents.c.id)
-    .order_by(spends.c.id.desc())
-    .limit(1)
-    .lateral()
-)
-
+_limit, _used = account_limits, account_windows
 _AGENT: Select[Any] = (
     select(
         agents.c.name,
@@ -56,14 +50,23 @@ _AGENT: Select[Any] = (
         agents.c.status,
         agents.c.owner,
         agents.c.description,
-        agents.c.budget_limit_micros,
-        _newest_spend.c.balance_micros.label("budget_spent_micros"),
+        agents.c.account_id,
+        _limit.c.limit_micros.label("budget_limit_micros"),
+        _used.c.posted_micros.label("budget_spent_micros"),
         agents.c.created_at,
         agents.c.updated_at,
         *_VERSION_COLUMNS,
     )
     .join(agent_versions, agent_versions.c.id == agents.c.current_version_id)
-    .outerjoin(_newest_spend, true())
+    .outerjoin(_limit, and_(_limit.c.account_id == agents.c.account_id, _limit.c.period == Period.TOTAL))
+    .outerjoin(
+        _used,
+        and_(
+            _used.c.account_id == agents.c.account_id,
+            _used.c.period == Period.TOTAL,
+            _used.c.starts_at == ALWAYS.starts_at,
+        ),
+    )
 )
 
 #: Built once: SQLAlchemy spends as long on composing it as PostgreSQL on answering.
@@ -80,7 +83,6 @@ def add(tx: Connection, new: NewAgent, *, owner: str, now: datetime) -> int:
             status=AgentStatus.ACTIVE,
             owner=owner,
             description=new.description,
-            budget_limit_micros=new.budget_limit_micros,
             created_at=now,
             updated_at=now,
         )

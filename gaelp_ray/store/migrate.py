@@ -20,13 +20,13 @@ def _config() -> Config:
     return config
 
 
-def upgrade(engine: Engine) -> str:
-    """Apply the migrations that are missing and return the revision reached. Safe to run twice at once."""
+def upgrade(engine: Engine, revision: str = "head") -> str:
+    """Apply the migrations that are missing up to one, and return it. Safe to run twice at once."""
     config = _config()
     with engine.connect() as connection, connection.begin():
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)
         return current(connection) or ""
 
 

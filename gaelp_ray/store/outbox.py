@@ -9,7 +9,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, func, insert, select, update
 
 from gaelp_ray.store import rows
-from gaelp_ray.store.tables import agent_versions, agents, attempts, jobs, outbox
+from gaelp_ray.store.tables import agent_versions, attempts, jobs, outbox
 
 Kind = Literal["launch", "stop"]
 
@@ -33,6 +33,8 @@ def waiting(connection: Connection, launcher: str, *, limit: int) -> Sequence[An
             attempts.c.stop_cause,
             attempts.c.ended_at,
             attempts.c.claimed_at,
+            attempts.c.created_at.label("admitted_at"),
+            attempts.c.slices,
             *rows.resources_columns(attempts),
             jobs.c.id.label("job_id"),
             jobs.c.agent_id,
@@ -46,7 +48,8 @@ def waiting(connection: Connection, launcher: str, *, limit: int) -> Sequence[An
             jobs.c.deadline,
             jobs.c.selector,
             jobs.c.spot,
-            agents.c.budget_limit_micros,
+            jobs.c.money,
+            jobs.c.account_id,
             agent_versions.c.config,
             agent_versions.c.requirements,
             agent_versions.c.docker_image,
@@ -56,7 +59,6 @@ def waiting(connection: Connection, launcher: str, *, limit: int) -> Sequence[An
         )
         .join(attempts, attempts.c.id == outbox.c.attempt_id)
         .join(jobs, jobs.c.id == attempts.c.job_id)
-        .join(agents, agents.c.id == jobs.c.agent_id)
         .join(agent_versions, agent_versions.c.id == jobs.c.version_id)
         .where(outbox.c.launcher == launcher, outbox.c.delivered_at.is_(None))
         .order_by(outbox.c.id)

@@ -14,6 +14,7 @@ from gaelp_ray.domain.attempts import Attempt, Seat
 from gaelp_ray.domain.checkpoints import CheckpointRecord
 from gaelp_ray.domain.events import JobEventRecord
 from gaelp_ray.domain.jobs import EndCause, Job, JobEvent, JobState, Progress
+from gaelp_ray.domain.ledger import Money
 from gaelp_ray.domain.requests import Request, Selector, Spot
 from gaelp_ray.domain.resources import Resources
 
@@ -95,6 +96,7 @@ def agent(row: Row[Any]) -> Agent:
         status=AgentStatus(row.status),
         owner=row.owner,
         description=row.description,
+        account_id=row.account_id,
         budget_limit_micros=row.budget_limit_micros,
         budget_spent_micros=row.budget_spent_micros or 0,
         current=version(row),
@@ -143,6 +145,11 @@ def job(row: Row[Any], *, wait_code: str | None = None, wait_message: str | None
         finished_at=row.finished_at,
         not_before=row.not_before,
         notices=tuple(row.notices),
+        money=Money(row.money),
+        account_id=row.account_id,
+        cost_micros=row.cost_micros,
+        expected_cost_micros=row.expected_cost_micros,
+        expected_p90_cost_micros=row.expected_p90_cost_micros,
     )
 
 
@@ -161,6 +168,9 @@ def attempt(row: Row[Any]) -> Attempt:
         exit_code=row.exit_code,
         resumed_from_step=row.resumed_from_step,
         peak_memory_bytes=row.peak_memory_bytes,
+        hour_micros=row.hour_micros,
+        cost_micros=row.cost_micros,
+        slices=row.slices,
         created_at=row.created_at,
         claimed_at=row.claimed_at,
         last_seen_at=row.last_seen_at,

@@ -81,8 +81,9 @@ agents = Table(
     Column("status", Text, nullable=False),
     Column("owner", Text, nullable=False),
     Column("description", Text, nullable=False, server_default=""),
-    Column("budget_limit_micros", BigInteger),
-    # The pointer that rollback moves; set in the same transaction that adds the first version.
+    # Both are set in the transaction that adds the agent: the account is named after it.
+    Column("account_id", BigInteger, ForeignKey("accounts.id")),
+    # The pointer that rollback moves.
     Column("current_version_id", BigInteger),
     _at("created_at"),
     _at("updated_at"),
@@ -90,7 +91,6 @@ agents = Table(
         _one_of("type", ["simulation", "real_deployment", "evaluation", "research"]), name="type"
     ),
     CheckConstraint(_one_of("status", ["active", "paused", "archived"]), name="status"),
-    CheckConstraint("budget_limit_micros >= 0", name="budget_limit"),
     # A deleted agent frees its name.
     Index(
         "uq_agents_owner_name", "owner", "name", unique=True, postgresql_where=text("status <> 'archived'")
@@ -164,6 +164,13 @@ jobs = Table(
     Column("message", Text),
     Column("result", JSONB),
     Column("notices", JSONB, nullable=False, server_default="[]"),
+    #: The kind of money that it spends itself, and the account that it does so from.
+    Column("money", Text, nullable=False, server_default="simulated"),
+    Column("account_id", BigInteger, ForeignKey("accounts.id")),
+    #: Of its compute: what was booked so far, and what was expected, median and 90th percentile.
+    Column("cost_micros", BigInteger, nullable=False, server_default="0"),
+    Column("expected_cost_micros", BigInteger),
+    Column("expected_p90_cost_micros", BigInteger),
     Column("idempotency_key", Text),
     Column("request_digest", Text),
     _at("deadline", nullable=True),
@@ -177,6 +184,7 @@ jobs = Table(
     CheckConstraint("priority BETWEEN 1 AND 10", name="priority"),
     CheckConstraint("workers >= 1", name="workers"),
     CheckConstraint(_one_of("spot", [str(s) for s in Spot]), name="spot"),
+    CheckConstraint(_one_of("money", sorted(str(m) for m in Money)), name="money"),
     UniqueConstraint("owner", "idempotency_key"),
     Index("ix_jobs_owner_id", "owner", "id"),
     Index("ix_jobs_agent_id_id", "agent_id", "id"),
@@ -231,6 +239,11 @@ attempts = Table(
     Column("message", Text),
     Column("exit_code", Integer),
     Column("peak_memory_bytes", BigInteger),
+    #: What an hour of all its workers costs, as of its admission; 0 for what is free.
+    Column("hour_micros", BigInteger, nullable=False, server_default="0"),
+    #: Booked so far, and how many slices of running time money was held for, one after the other.
+    Column("cost_micros", BigInteger, nullable=False, server_default="0"),
+    Column("slices", Integer, nullable=False, server_default="0"),
     _at("created_at"),
     _at("claimed_at", nullable=True),
     _at("last_seen_at", nullable=True),
@@ -315,23 +328,6 @@ log_chunks = Table(
     Column("start_byte", BigInteger, primary_key=True),
     Column("content", LargeBinary, nullable=False),
     _at("at"),
-)
-
-spends = Table(
-    "spends",
-    metadata,
-    _id(),
-    Column("agent_id", BigInteger, ForeignKey("agents.id"), nullable=False),
-    Column("job_id", BigInteger, ForeignKey("jobs.id")),
-    #: Made by the caller; the same key is the same spend.
-    Column("key", Text, nullable=False),
-    Column("amount_micros", BigInteger, nullable=False),
-    #: Total of the agent after this row, so that the balance is the newest row.
-    Column("balance_micros", BigInteger, nullable=False),
-    _at("at"),
-    CheckConstraint("amount_micros > 0", name="amount"),
-    UniqueConstraint("agent_id", "key"),
-    Index("ix_spends_agent_id_id", "agent_id", "id"),
 )
 
 outbox = Table(

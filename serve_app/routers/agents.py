@@ -32,7 +32,10 @@ router = api_router("/agents", tag="agents")
 @router.post("", status_code=201, response_model=AgentOut)
 async def register_agent(body: AgentIn, caller: Caller) -> Response:
     """Register an agent with its first version."""
-    agent = await context().transact(service.register, body.new(), by=caller, now=datetime.now(UTC))
+    currency = context().settings.currency
+    agent = await context().transact(
+        service.register, body.new(), currency=currency, by=caller, now=datetime.now(UTC)
+    )
     return json_response(AgentOut.of(agent), 201)
 
 

@@ -26,6 +26,7 @@ from gaelp_ray.domain.jobs import (
     NewJob,
     eta_seconds,
 )
+from gaelp_ray.domain.ledger import Money
 from gaelp_ray.domain.requests import MAX_WORKERS, Spot
 from gaelp_ray.domain.scheduling import WaitCode
 from gaelp_ray.store.jobs import JobFilter
@@ -79,6 +80,10 @@ class JobIn(In):
     expected_duration_seconds: Seconds | None = Field(
         default=None, description="Your own guess; without it the agent's past runs tell."
     )
+    money: Money = Field(
+        default=Money.SIMULATED,
+        description="What the job spends itself: `real` only for promoted real_deployment agents.",
+    )
 
     def new(self) -> NewJob:
         return NewJob(
@@ -99,6 +104,7 @@ class JobIn(In):
             preemptible=self.preemptible,
             deadline=self.deadline,
             expected_duration_s=self.expected_duration_seconds,
+            money=self.money,
         )
 
 
@@ -176,6 +182,14 @@ class WaitingOut(Out):
     message: str
 
 
+class CostOut(Out):
+    """Of its compute, in the service's currency; its owner's budgets pay for it."""
+
+    booked_micros: int = Field(description="So far; what runs is booked slice by slice.")
+    expected_micros: int | None = Field(description="Median, by past runs or your own guess of the time.")
+    expected_p90_micros: int | None
+
+
 class JobOut(Out):
     id: int
     agent_id: int
@@ -209,6 +223,8 @@ class JobOut(Out):
     message: str | None
     result: Mapping[str, Any] | None
     notices: list[str]
+    money: Money = Field(description="What it spends itself.")
+    cost: CostOut
     submitted_at: datetime
     queued_at: datetime = Field(description="When it last joined the queue.")
     started_at: datetime | None
@@ -250,6 +266,12 @@ class JobOut(Out):
             message=job.message,
             result=job.result,
             notices=list(job.notices),
+            money=job.money,
+            cost=CostOut.model_construct(
+                booked_micros=job.cost_micros,
+                expected_micros=job.expected_cost_micros,
+                expected_p90_micros=job.expected_p90_cost_micros,
+            ),
             submitted_at=job.submitted_at,
             queued_at=job.queued_at,
             started_at=job.started_at,
@@ -279,6 +301,7 @@ class AttemptOut(Out):
     exit_code: int | None
     resumed_from_step: int | None
     peak_memory_bytes: int | None
+    cost_micros: int = Field(description="Booked so far for its running time.")
     created_at: datetime
     claimed_at: datetime | None
     last_seen_at: datetime | None

@@ -63,7 +63,7 @@ class Plane:
         )
         name = f"agent {next(self._names)}"
         new = NewAgent(name=name, type=kind, spec=spec, budget_limit_micros=budget)
-        return self.store.transact(agent_service.register, new, by=ANN, now=utc_now())
+        return self.store.transact(agent_service.register, new, currency="USD", by=ANN, now=utc_now())
 
     def submit(self, agent: Agent, **fields: Any) -> Job:
         job = self.store.transact(

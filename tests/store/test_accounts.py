@@ -54,7 +54,7 @@ def test_an_account_keeps_the_clock_it_was_opened_with(bank: Bank, fields: dict[
 def test_the_account_of_an_agent_depends_on_the_agent(world: World, bank: Bank) -> None:
     playing = world.agent()
     spending = replace(an_agent("real"), type=AgentType.REAL_DEPLOYMENT)
-    real = world.store.transact(agent_service.register, spending, by=ANN, now=world.now)
+    real = world.store.transact(agent_service.register, spending, currency="USD", by=ANN, now=world.now)
 
     def opened(subject: str, money: Money) -> int:
         return bank.open(scope=Scope.AGENT, subject=subject, money=money)

@@ -10,6 +10,7 @@ import pytest
 
 from gaelp_ray.domain.attempts import Attempt
 from gaelp_ray.domain.jobs import EndCause, JobState
+from gaelp_ray.domain.ledger import Money
 from gaelp_ray.services import launching, scheduling
 from gaelp_ray.services.launching import CLUSTER_GONE, LAUNCHER_DIED, Orders, StopOrder
 from tests.builders import CLUSTER, LAUNCHER, World, resources
@@ -75,7 +76,8 @@ def test_an_order_says_all_that_a_worker_needs(world: World) -> None:
     assert order.environment_vars == {"A": "version", "B": "job"}
     assert (order.secrets, order.requirements) == ({"API_KEY": "ads-key"}, ("torch",))
     assert (order.docker_image, order.working_dir) == ("gaelp/optimizer:v2", "/srv/code")
-    assert (order.resources, order.stop_grace_s, order.budget_limited) == (resources(2, 4, 1), 5.0, True)
+    assert (order.resources, order.stop_grace_s) == (resources(2, 4, 1), 5.0)
+    assert (order.money, order.currency, order.account_ids) == (Money.SIMULATED, "USD", (agent.account_id,))
     assert (order.resume_from, order.input_checkpoint) == (None, None)
 
 

@@ -9,10 +9,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, text
 
+from gaelp_ray.services import statements
 from gaelp_ray.store import migrate
 from gaelp_ray.store.engine import Store
 from gaelp_ray.store.tables import metadata
-from tests.builders import at_once
+from tests.builders import T0, at_once
 
 #: Everything PostgreSQL knows of a schema, in words of its own.
 CATALOGUE = {
@@ -75,3 +76,41 @@ def test_upgrades_at_the_same_moment_take_turns(empty: Engine) -> None:
 def test_an_empty_database_has_no_revision(empty: Engine) -> None:
     with empty.connect() as connection:
         assert migrate.current(connection) is None
+
+
+def test_what_was_spent_before_the_ledger_is_carried_over(empty: Engine) -> None:
+    migrate.upgrade(empty, "0004")
+    with empty.begin() as tx:
+        for statement in BEFORE_THE_LEDGER:
+            tx.execute(text(statement))
+    migrate.upgrade(empty)
+    with empty.connect() as connection:
+        rows = connection.execute(text(CARRIED_OVER)).all()
+        assert statements.reconcile(connection, now=T0) == []
+    assert [tuple(row) for row in rows] == [
+        ("optimizer", "real", 5_000_000, 30),
+        ("player", "simulated", None, 7),
+        ("unused", "simulated", 9, None),
+    ]
+
+
+BEFORE_THE_LEDGER = (
+    """
+    INSERT INTO agents (name, type, status, owner, budget_limit_micros, created_at, updated_at)
+    VALUES ('optimizer', 'real_deployment', 'active', 'ann', 5000000, now(), now()),
+           ('player', 'simulation', 'active', 'ann', NULL, now(), now()),
+           ('unused', 'research', 'active', 'bob', 9, now(), now())
+    """,
+    """
+    INSERT INTO spends (agent_id, key, amount_micros, balance_micros, at)
+    VALUES (1, 'a', 10, 10, now()), (1, 'b', 20, 30, now()), (2, 'a', 7, 7, now())
+    """,
+)
+CARRIED_OVER = """
+    SELECT agents.name, accounts.money, account_limits.limit_micros, account_windows.posted_micros
+    FROM agents
+    JOIN accounts ON accounts.id = agents.account_id
+    JOIN account_limits ON account_limits.account_id = accounts.id
+    LEFT JOIN account_windows ON account_windows.account_id = accounts.id
+    ORDER BY agents.id
+"""

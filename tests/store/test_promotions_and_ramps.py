@@ -36,7 +36,7 @@ class Launch(Bank):
     def __init__(self, store: Store) -> None:
         super().__init__(store)
         new = replace(an_agent(), type=AgentType.REAL_DEPLOYMENT)
-        self.agent = store.transact(agents.register, new, by=ANN, now=T0)
+        self.agent = store.transact(agents.register, new, currency="USD", by=ANN, now=T0)
         self.old = self.agent.current.id
         self.new = store.transact(agents.add_version, self.agent.id, a_version("2.0.0"), by=ANN, now=T0).id
         store.transact(agents.roll_back, self.agent.id, "1.0.0", by=ANN, now=T0)

@@ -35,7 +35,7 @@ class Desk(Bank):
     def __init__(self, store: Store) -> None:
         super().__init__(store)
         new = replace(an_agent(), type=AgentType.REAL_DEPLOYMENT)
-        self.agent = store.transact(agents.register, new, by=ANN, now=T0).id
+        self.agent = store.transact(agents.register, new, currency="USD", by=ANN, now=T0).id
         self.account = self.open(
             {Period.DAY: 1000}, scope=Scope.AGENT, subject=str(self.agent), money=Money.REAL
         )

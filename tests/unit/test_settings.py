@@ -56,7 +56,7 @@ def test_every_part_of_the_policy_can_be_set() -> None:
 
 
 PRICES: dict[str, Any] = {
-    "price_currency": "EUR",
+    "currency": "EUR",
     "price_cpu_hour": "0.05",
     "price_gib_hour": "0.006",
     "price_gpu_hour": {"A100": "3.673", "*": 1.5},
