@@ -8,7 +8,19 @@ from fastapi.staticfiles import StaticFiles
 from gaelp_ray import __version__
 from serve_app import errors
 from serve_app.middleware import RequestGate
-from serve_app.routers import agents, holds, jobs, live, logs, metrics, queue, quotas, savings, status
+from serve_app.routers import (
+    agents,
+    budgets,
+    holds,
+    jobs,
+    live,
+    logs,
+    metrics,
+    queue,
+    quotas,
+    savings,
+    status,
+)
 from serve_app.routers.live import STATIC
 
 _ROUTERS = (
@@ -19,6 +31,7 @@ _ROUTERS = (
     queue.router,
     quotas.router,
     holds.router,
+    budgets.router,
     savings.router,
     status.router,
     status.root_router,

@@ -41,7 +41,8 @@ class Bearer(HTTPBearer):
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Unauthenticated("Send `Authorization: Bearer <token>`; make one with `gaelp token create`.")
-        return authenticate(token.strip())
+        known = authenticate(token.strip())
+        return Principal(known.user, known.admin, request.scope.get("request_id"))
 
 
 principal = Bearer(scheme_name="Bearer", description="A token from `gaelp token create`.")

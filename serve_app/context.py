@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 from sqlalchemy import Connection
 
 from gaelp_ray.actors import handles
@@ -17,10 +17,15 @@ from gaelp_ray.actors.handles import ControlPlane
 from gaelp_ray.bootstrap import Runtime
 from gaelp_ray.config import Settings
 from gaelp_ray.domain.agents import Agent
-from gaelp_ray.domain.errors import Unavailable
+from gaelp_ray.domain.errors import GaelpError, Unavailable
 from gaelp_ray.domain.jobs import Job
+from gaelp_ray.domain.ledger import HeldMoney, Hold, Outcome, Request
 from gaelp_ray.domain.metrics import MetricPoint
+from gaelp_ray.domain.safety.verdicts import Action
 from gaelp_ray.domain.scheduling import Node
+from gaelp_ray.services import budgets as budget_service
+from gaelp_ray.services.budgets import Ask, Purse
+from gaelp_ray.services.reviews import Admission, Reported
 from gaelp_ray.store import agents as agent_store
 from gaelp_ray.store import jobs as job_store
 from serve_app.coalesce import Coalescer
@@ -36,6 +41,8 @@ HINT_GAP_S = 0.005
 NODES_AGE_S = 1.0
 #: How long the scheduler may take to answer a question.
 PATIENCE_S = 2.0
+#: How long a budget guard may take; it answers by itself when the database does not.
+GUARD_PATIENCE_S = 5.0
 
 
 class ApiContext:
@@ -47,6 +54,12 @@ class ApiContext:
         self.store = self.runtime.store
         self.agents: Coalescer[int, Agent] = Coalescer(lambda ids: self.store.read(agent_store.get_many, ids))
         self.jobs: Coalescer[int, Job] = Coalescer(lambda ids: self.store.read(job_store.get_many, ids))
+        self.purses: Coalescer[Ask, Purse | GaelpError] = Coalescer(
+            lambda asked: self.store.read(budget_service.purses, asked)
+        )
+        self.holds: Coalescer[str, HeldMoney] = Coalescer(
+            lambda keys: self.store.read(budget_service.holds, keys)
+        )
         self.actors: ControlPlane = handles.ensure(settings)
         self.live = LiveFeed(self.store, self.actors.hubs)
         self._hint: asyncio.TimerHandle | None = None
@@ -81,6 +94,36 @@ class ApiContext:
         except (TimeoutError, RayError) as error:
             log.warning("no answer", exc_info=error, extra={"action": "ask_scheduler", "question": question})
             raise Unavailable("The scheduler does not answer; ask again in a second.") from error
+
+    async def book(self, requests: Sequence[Request], account_ids: Iterable[int]) -> list[Outcome]:
+        """Have a budget guard carry out requests; one outcome for each.
+
+        Raises ``Unavailable`` unless it answers soon. Whether anything was booked is not known then; the same
+        keys tell when they are sent again.
+        """
+        guard = self.actors.guard(account_ids)
+        outcomes: list[Outcome] = await self._of_guard(guard.submit.remote(list(requests)))
+        return outcomes
+
+    async def admit(self, action: Action, hold: Hold, reported: Reported) -> Admission:
+        """Have a budget guard review an action and hold its real money; raises as ``book`` does."""
+        guard = self.actors.guard(hold.account_ids)
+        answer: Admission | GaelpError = await self._of_guard(guard.admit.remote(action, hold, reported))
+        if isinstance(answer, GaelpError):
+            raise answer
+        return answer
+
+    async def _of_guard(self, asked: Any) -> Any:
+        try:
+            return await asyncio.wait_for(asked, GUARD_PATIENCE_S)
+        except (TimeoutError, RayError) as error:
+            refused = error.cause if isinstance(error, RayTaskError) else None
+            if isinstance(refused, GaelpError):
+                raise refused from None
+            log.warning("no answer", exc_info=error, extra={"action": "ask_guard"})
+            raise Unavailable(
+                "The budget guard does not answer; send the same again, with the same key."
+            ) from error
 
     def wake_launcher(self, name: str | None) -> None:
         """Tell a launcher that it has orders; it would find them by itself within a second."""

@@ -55,9 +55,13 @@ def status_of(error: errors.GaelpError) -> int:
 
 
 def problem(status: int, code: str, detail: str, **more: Any) -> Response:
-    body = {"type": "about:blank", "title": _TITLES.get(status, "Error"), "status": status, "code": code}
-    content = json.dumps(body | {"detail": detail} | more, default=str).encode()
+    content = json.dumps(_body(status, code, detail, more), default=str).encode()
     return Response(content, status, _HEADERS.get(status), media_type="application/problem+json")
+
+
+def body_of(error: errors.GaelpError) -> dict[str, Any]:
+    """A problem as a part of an answer that has several."""
+    return _body(status_of(error), error.code, error.message, error.details)
 
 
 def of_error(error: errors.GaelpError) -> Response:
@@ -65,6 +69,11 @@ def of_error(error: errors.GaelpError) -> Response:
     if RETRY_AFTER in error.details:
         answer.headers["Retry-After"] = str(ceil(error.details[RETRY_AFTER]))
     return answer
+
+
+def _body(status: int, code: str, detail: str, more: dict[str, Any]) -> dict[str, Any]:
+    title = _TITLES.get(status, "Error")
+    return {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail} | more
 
 
 def install(app: FastAPI) -> None:
@@ -99,5 +108,6 @@ async def _http(_request: Request, error: Exception) -> Response:
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    log.error("request failed", exc_info=error, extra={"action": "http_error", "path": request.url.path})
+    about = {"path": request.url.path, "request_id": request.scope.get("request_id")}
+    log.error("request failed", exc_info=error, extra={"action": "http_error"} | about)
     return problem(500, "internal", "Something went wrong on our side; it was logged.")

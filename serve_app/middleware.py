@@ -1,6 +1,9 @@
-"""One pass over each request before FastAPI sees it: size limit and lenient content types."""
+"""One pass over each request before FastAPI sees it: its id, size limit and lenient content types."""
 
 from __future__ import annotations
+
+import re
+from uuid import uuid4
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -9,22 +12,37 @@ from gaelp_ray.domain.errors import TooLarge
 from serve_app.errors import of_error
 
 _WITH_BODY = {"POST", "PUT", "PATCH"}
+_REQUEST_ID = b"x-request-id"
+_ID = re.compile(rb"[!-~]{1,128}")
 #: What `curl -d` says when nobody tells it otherwise.
 _LENIENT = (b"application/x-www-form-urlencoded", b"text/plain", b"application/octet-stream")
 
 
 class RequestGate:
-    """Refuses bodies over ``limit`` bytes, and reads bodies of no or a default content type as JSON."""
+    """Refuses bodies over ``limit`` bytes, and reads bodies of no or a default content type as JSON.
+
+    Each request gets an id, that of its header ``X-Request-Id`` or a new one: ``request_id`` in its scope.
+    """
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self._app = app
         self._limit = limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] not in _WITH_BODY:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers: list[tuple[bytes, bytes]] = scope["headers"]
+        given = next((value for name, value in headers if name == _REQUEST_ID), b"")
+        if _ID.fullmatch(given):
+            # Ray Serve, which also makes one where the client did not, shows it in the answer.
+            scope["request_id"] = given.decode()
+        else:
+            scope["request_id"] = str(uuid4())
+            send = _Answering(send, scope["request_id"]).send
+        if scope["method"] not in _WITH_BODY:
+            await self._app(scope, receive, send)
+            return
         declared = next((value for name, value in headers if name == b"content-length"), b"0")
         if not declared.isdigit() or int(declared) > self._limit:
             await self._refuse(scope, receive, send)
@@ -34,6 +52,19 @@ class RequestGate:
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         await of_error(TooLarge(_sentence(self._limit)))(scope, receive, send)
+
+
+class _Answering:
+    """Shows the id of the request in its answer."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self._header = (_REQUEST_ID, request_id.encode())
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), self._header]
+        await self._send(message)
 
 
 class _Counted:

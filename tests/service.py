@@ -164,6 +164,15 @@ class Service:
             what=f"job {job['id']} reaches step {step}",
         )
 
+    def database(self, verb: str) -> None:
+        """``stop`` the embedded PostgreSQL, or ``start`` it again.
+
+        In a process of its own, for the package that runs it remembers in each what it has started.
+        """
+        home = f"Path({str(self.home)!r})"
+        code = f"from pathlib import Path; from gaelp_ray.cli import database; database.{verb}({home})"
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+
     def processes(self, title: str) -> list[psutil.Process]:
         """Processes of this service whose title begins so, e.g. ``ray::Launcher``."""
         found = []

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 from pydantic import ValidationError
 
-from gaelp_ray.cli import agents, audit, holds, jobs, local, quotas, tokens
+from gaelp_ray.cli import agents, audit, budgets, holds, jobs, local, quotas, tokens
 from gaelp_ray.cli.demo import demo
 from gaelp_ray.cli.demo_budget import demo_budget
 from gaelp_ray.cli.metrics import metrics
@@ -33,6 +33,7 @@ app.command()(metrics)
 app.command()(queue)
 app.add_typer(quotas.app, name="quotas")
 app.add_typer(holds.app, name="holds")
+app.add_typer(budgets.app, name="budgets")
 app.command()(savings)
 app.command()(replay)
 app.add_typer(audit.app, name="audit")

@@ -1,5 +1,18 @@
 """The Python client of gaelp-ray; it speaks HTTP and needs nothing of the cluster."""
 
+from gaelp_ray.client.budgets import (
+    Budget,
+    BudgetAlert,
+    BudgetBalance,
+    BudgetUsage,
+    HeldMoney,
+    Projection,
+    Receipt,
+    Renewal,
+    ReviewedAction,
+    StatementLine,
+    VerdictReason,
+)
 from gaelp_ray.client.client import DEFAULT_URL, GaelpClient
 from gaelp_ray.client.explanations import (
     Eta,
@@ -37,6 +50,10 @@ __all__ = [
     "Agent",
     "AgentVersion",
     "Attempt",
+    "Budget",
+    "BudgetAlert",
+    "BudgetBalance",
+    "BudgetUsage",
     "CancelledMany",
     "Checkpoint",
     "Cost",
@@ -45,6 +62,7 @@ __all__ = [
     "Explanation",
     "GaelpClient",
     "Head",
+    "HeldMoney",
     "Hello",
     "Hold",
     "Job",
@@ -58,14 +76,20 @@ __all__ = [
     "Preemption",
     "Preemptions",
     "Progress",
+    "Projection",
     "QueueReport",
     "Quota",
+    "Receipt",
+    "Renewal",
+    "ReviewedAction",
     "Savings",
     "Seat",
     "ServiceStatus",
+    "StatementLine",
     "Usage",
     "UsageHistory",
     "UsagePoint",
+    "VerdictReason",
     "Waiting",
     "to_json",
 ]

@@ -12,6 +12,7 @@ from typing import Self
 import httpx
 
 from gaelp_ray.client.agents import Agents
+from gaelp_ray.client.budgets import Budgets
 from gaelp_ray.client.explanations import QueueReport
 from gaelp_ray.client.holds import Holds
 from gaelp_ray.client.http import Http
@@ -62,6 +63,7 @@ class GaelpClient:
         self.metrics = Metrics(self._http)
         self.quotas = Quotas(self._http)
         self.holds = Holds(self._http)
+        self.budgets = Budgets(self._http)
 
     @property
     def url(self) -> str:

@@ -41,23 +41,28 @@ class Http:
         """GET below the API prefix; parameters that are None are left out."""
         return self._decoded(self.request("GET", API + path, params=params, repeatable=True))
 
-    def post(self, path: str, body: Mapping[str, Any], *, key: str | None = None) -> Any:
+    def post(
+        self, path: str, body: Mapping[str, Any], *, key: str | None = None, repeatable: bool = False
+    ) -> Any:
         """POST below the API prefix; fields that are None are left out.
 
-        With an idempotency ``key`` the request is repeated after a broken connection.
+        With an idempotency ``key`` the request is repeated after a broken connection, and where it does the
+        same again by itself.
         """
         headers = {} if key is None else {"Idempotency-Key": key}
-        return self._decoded(
-            self.request("POST", API + path, body=body, headers=headers, repeatable=key is not None)
-        )
+        again = repeatable or key is not None
+        return self._decoded(self.request("POST", API + path, body=body, headers=headers, repeatable=again))
 
     def patch(self, path: str, body: Mapping[str, Any], *, nulls: Collection[str] = ()) -> Any:
         """PATCH below the API prefix; fields that are None are left out, but for those in ``nulls``."""
         return self._decoded(self.request("PATCH", API + path, body=body, nulls=nulls))
 
-    def put(self, path: str, body: Mapping[str, Any]) -> Any:
-        """PUT below the API prefix; repeated after a broken connection, for it does the same again."""
-        return self._decoded(self.request("PUT", API + path, body=body, repeatable=True))
+    def put(self, path: str, body: Mapping[str, Any], *, nulls: Collection[str] = ()) -> Any:
+        """PUT below the API prefix; repeated after a broken connection, for it does the same again.
+
+        Fields that are None are left out, but for those in ``nulls``.
+        """
+        return self._decoded(self.request("PUT", API + path, body=body, repeatable=True, nulls=nulls))
 
     def delete(self, path: str) -> None:
         self.request("DELETE", API + path)

@@ -10,12 +10,13 @@ from sqlalchemy import Connection
 
 from gaelp_ray.domain.access import SYSTEM, Principal
 from gaelp_ray.domain.agents import Agent, AgentType
+from gaelp_ray.domain.approvals import Purpose
 from gaelp_ray.domain.budgets import Alert, Usage, marks_passed
 from gaelp_ray.domain.errors import Conflict, Forbidden, InvalidInput, NotFound
 from gaelp_ray.domain.ledger import Account, Limit, Money, NewAccount, Scope, check_opening
 from gaelp_ray.domain.money import MAX_MICROS
 from gaelp_ray.domain.windows import Period, window
-from gaelp_ray.services import audit
+from gaelp_ray.services import approvals, audit
 from gaelp_ray.store import accounts as account_store
 from gaelp_ray.store import agents as agent_store
 from gaelp_ray.store import ledger as ledger_store
@@ -72,6 +73,21 @@ def set_limit(
         ledger_store.write_usages(tx, [usage], [Alert(usage, mark, now) for mark in marks])
     _audit(tx, before, limit, by, now)
     return usage
+
+
+def change_limit(
+    tx: Connection, account_id: int, period: Period, limit_micros: int | None, *, by: Principal, now: datetime
+) -> Usage:
+    """As ``set_limit``, for somebody who may limit the account.
+
+    Who raises a limit of real money uses up an approval of it, unless he is an admin; only an admin takes one
+    away. Raises ``NotEligible`` without that approval.
+    """
+    # Held from here on, so that the limit stays what the approval is compared with.
+    locked = account_store.lock(tx, [account_id]).get(account_id)
+    if locked is not None and locked.money is Money.REAL and not by.admin:
+        _use_approval(tx, locked, period, limit_micros, by, now)
+    return set_limit(tx, account_id, period, limit_micros, now=now, by=by)
 
 
 def account(connection: Connection, account_id: int) -> Account:
@@ -137,15 +153,43 @@ def accounts(
 
 def usages(connection: Connection, account_id: int, *, now: datetime) -> list[Usage]:
     """How much of each limit is used in its present window, the shortest period first."""
-    owner = account(connection, account_id)
-    limits = account_store.limits(connection, [account_id])[account_id]
-    empty = [_empty(owner, limit, now) for limit in limits]
-    needed = {(account_id, usage.period, usage.window.starts_at): usage for usage in empty}
-    return list((needed | ledger_store.read_windows(connection, needed)).values())
+    return usages_of(connection, [account(connection, account_id)], now=now)[account_id]
+
+
+def usages_of(connection: Connection, owners: Sequence[Account], *, now: datetime) -> dict[int, list[Usage]]:
+    """As ``usages``, of many accounts by their ids."""
+    limits = account_store.limits(connection, [owner.id for owner in owners])
+    empty = [_empty(owner, limit, now) for owner in owners for limit in limits[owner.id]]
+    needed = {(usage.account_id, usage.period, usage.window.starts_at): usage for usage in empty}
+    found: dict[int, list[Usage]] = {owner.id: [] for owner in owners}
+    for usage in (needed | ledger_store.read_windows(connection, needed)).values():
+        found[usage.account_id].append(usage)
+    return found
 
 
 def _opened(tx: Connection, new: NewAccount, now: datetime) -> Account:
     return account_store.find(tx, new) or open_account(tx, new, now=now)
+
+
+def _use_approval(
+    tx: Connection, account: Account, period: Period, limit_micros: int | None, by: Principal, now: datetime
+) -> None:
+    limits = account_store.limits(tx, [account.id])[account.id]
+    before = next((limit.limit_micros for limit in limits if limit.period is period), None)
+    if before is None or (limit_micros is not None and limit_micros <= before):
+        return
+    if limit_micros is None:
+        raise Forbidden("A limit of real money is taken away by an admin; ask for approval of a higher one.")
+    approvals.use(
+        tx,
+        Purpose.LIMIT,
+        f"account {account.id}",
+        used_for=f"{period} limit of {limit_micros} micros",
+        by=by,
+        now=now,
+        amount_micros=limit_micros,
+        currency=account.currency,
+    )
 
 
 def _audit(tx: Connection, before: Sequence[Limit], limit: Limit, by: Principal, now: datetime) -> None:

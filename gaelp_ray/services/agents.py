@@ -90,7 +90,7 @@ def change(
         limited, limit = "budget_limit_micros" in values, values.pop("budget_limit_micros", None)
         agent_store.set_fields(tx, agent_id, values, now=now)
         if limited:
-            accounts.set_limit(tx, agent.account_id, Period.TOTAL, limit, by=by, now=now)
+            accounts.change_limit(tx, agent.account_id, Period.TOTAL, limit, by=by, now=now)
     return _existing(tx, agent_id, by)
 
 

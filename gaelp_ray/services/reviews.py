@@ -10,12 +10,12 @@ from sqlalchemy import Connection
 
 from gaelp_ray.domain.access import SYSTEM, Principal
 from gaelp_ray.domain.approvals import Purpose, covers
-from gaelp_ray.domain.errors import IdempotencyConflict, InvalidInput
-from gaelp_ray.domain.ledger import Account, Hold, Money, Outcome, Receipt, Scope
+from gaelp_ray.domain.errors import Denied, Halted, IdempotencyConflict, InvalidInput
+from gaelp_ray.domain.ledger import Account, Hold, Money, Outcome, Receipt, Scope, granted
 from gaelp_ray.domain.safety.caps import ApprovalAbove, SpendCap
 from gaelp_ray.domain.safety.policies import Policy
 from gaelp_ray.domain.safety.review import review
-from gaelp_ray.domain.safety.verdicts import Action, Allow, Clip, Halt, Measured, Verdict
+from gaelp_ray.domain.safety.verdicts import Action, Allow, Clip, Deny, Halt, Measured, Verdict
 from gaelp_ray.domain.switches import Switch, SwitchScope, Target
 from gaelp_ray.domain.windows import window
 from gaelp_ray.services import agents, approvals, audit, ledger, policies
@@ -50,6 +50,19 @@ class Admission:
         if isinstance(self.verdict, Allow | Clip) and isinstance(self.outcome, Receipt):
             return self.verdict.action
         return None
+
+
+def admitted(admission: Admission) -> Receipt:
+    """The receipt; raises ``Denied`` or ``Halted`` with the reasons, or the refusal of the ledger."""
+    verdict = admission.verdict
+    if isinstance(verdict, Deny | Halt):
+        reasons = [
+            {"code": each.code, "message": each.message, "policy": each.policy} for each in verdict.reasons
+        ]
+        refused = Denied if isinstance(verdict, Deny) else Halted
+        raise refused(" ".join(each.message for each in verdict.reasons), reasons=reasons)
+    assert admission.outcome is not None
+    return granted(admission.outcome)
 
 
 def admit(

@@ -48,11 +48,17 @@ def statement(
     since: datetime,
     until: datetime,
     after: After | None = None,
+    opening: Balance | None = None,
     limit: int,
 ) -> list[Line]:
-    """Entries from ``since`` on and before ``until``, oldest first, each with the balance after it."""
+    """Entries from ``since`` on and before ``until``, oldest first, each with the balance after it.
+
+    ``opening`` is the balance before them, for who knows it.
+    """
     account_service.account(connection, account_id)
-    return statements.lines(connection, account_id, since=since, until=until, after=after, limit=limit)
+    return statements.lines(
+        connection, account_id, since=since, until=until, after=after, opening=opening, limit=limit
+    )
 
 
 def export(
@@ -67,7 +73,7 @@ def export(
         page = statements.lines(
             connection, account_id, since=since, until=until, after=after, opening=opening, limit=_PAGE
         )
-        yield from map(_row, page)
+        yield from map(row, page)
         if not page:
             return
         last = page[-1]
@@ -98,7 +104,8 @@ def reconcile(connection: Connection, *, now: datetime) -> list[Difference]:
     return statements.differences(connection, now=now)
 
 
-def _row(line: Line) -> dict[str, Any]:
+def row(line: Line) -> dict[str, Any]:
+    """A line as a flat row of ``COLUMNS``."""
     entry = line.entry
     values = (
         line.id,

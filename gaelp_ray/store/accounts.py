@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Text, cast, func, insert, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from gaelp_ray.domain.ledger import Account, Limit, Money, NewAccount, Scope
 from gaelp_ray.domain.windows import Period
-from gaelp_ray.store.tables import account_limits, accounts
+from gaelp_ray.store.tables import account_limits, accounts, agents
 
 _SHORTEST_FIRST = {period: place for place, period in enumerate(Period)}
 _PERIODS = {str(period): period for period in Period}
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who sees no accounts but those of his agents, his own, and his team's."""
+
+    user: str
+    team: str | None
 
 
 def find(connection: Connection, new: NewAccount) -> Account | None:
@@ -52,14 +61,25 @@ def find_many(
 
 
 def page(
-    connection: Connection, *, scope: Scope | None = None, subject: str | None = None, after: int, limit: int
+    connection: Connection,
+    *,
+    scope: Scope | None = None,
+    subject: str | None = None,
+    money: Money | None = None,
+    reader: Reader | None = None,
+    after: int,
+    limit: int,
 ) -> list[Account]:
-    """In the order of their ids, those above ``after``."""
+    """In the order of their ids, those above ``after``; without ``reader``, of everybody."""
     query = select(accounts).where(accounts.c.id > after).order_by(accounts.c.id).limit(limit)
     if scope is not None:
         query = query.where(accounts.c.scope == scope)
     if subject is not None:
         query = query.where(accounts.c.subject == subject)
+    if money is not None:
+        query = query.where(accounts.c.money == money)
+    if reader is not None:
+        query = query.where(_seen_by(reader))
     return [_account(row) for row in connection.execute(query)]
 
 
@@ -120,6 +140,18 @@ def set_limit(tx: Connection, limit: Limit, *, now: datetime) -> None:
         .values(account_id=limit.account_id, period=limit.period, **values)
         .on_conflict_do_update(index_elements=["account_id", "period"], set_=values)
     )
+
+
+def _seen_by(reader: Reader) -> ColumnElement[bool]:
+    columns = accounts.c
+    own = select(cast(agents.c.id, Text)).where(agents.c.owner == reader.user)
+    seen = [
+        (columns.scope == Scope.AGENT) & columns.subject.in_(own),
+        (columns.scope == Scope.USER) & (columns.subject == reader.user),
+    ]
+    if reader.team is not None:
+        seen.append((columns.scope == Scope.TEAM) & (columns.subject == reader.team))
+    return or_(*seen)
 
 
 def _account(row: Any) -> Account:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from fastapi import APIRouter
 
 from serve_app.schemas.common import Problem
 
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    code: {"model": Problem, "content": {"application/problem+json": {}}} for code in (401, 404, 422, 503)
-}
+_PROBLEM: dict[str, Any] = {"model": Problem, "content": {"application/problem+json": {}}}
+_ANY = (401, 404, 422, 503)
 
 
-def api_router(path: str, *, tag: str) -> APIRouter:
+def api_router(path: str, *, tag: str, refusals: Iterable[int] = ()) -> APIRouter:
     """A router at ``/api/v1`` + ``path``; its operations document the errors that any of them may answer."""
-    return APIRouter(prefix=f"/api/v1{path}", tags=[tag], responses=_PROBLEMS)
+    responses: dict[int | str, dict[str, Any]] = dict.fromkeys(sorted({*_ANY, *refusals}), _PROBLEM)
+    return APIRouter(prefix=f"/api/v1{path}", tags=[tag], responses=responses)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import time
 from typing import Any
@@ -16,12 +14,6 @@ from tests.service import Service, eventually
 pytestmark = pytest.mark.chaos
 
 OUTAGE_S = 10.0
-
-
-def database(service: Service, verb: str) -> None:
-    home = f"Path({str(service.home)!r})"
-    code = f"from pathlib import Path; from gaelp_ray.cli import database; database.{verb}({home})"
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
 
 
 class Submitter(threading.Thread):
@@ -71,7 +63,7 @@ def test_ten_seconds_without_a_database_lose_nothing(service: Service, api: http
     submitter.start()
     eventually(lambda: submitter.acknowledged, what="a first submission")
 
-    database(service, "stop")
+    service.database("stop")
     try:
         assert httpx.get(f"{service.url}/health", timeout=10).status_code == 200
         answer = api.get(f"/agents/{agent['id']}")
@@ -79,7 +71,7 @@ def test_ten_seconds_without_a_database_lose_nothing(service: Service, api: http
         assert answer.headers["retry-after"]
         time.sleep(OUTAGE_S)
     finally:
-        database(service, "start")
+        service.database("start")
 
     before = len(submitter.acknowledged)
     eventually(lambda: len(submitter.acknowledged) > before + 3, what="submissions after the outage")

@@ -64,6 +64,13 @@ def test_the_bearer_of_a_good_token_is_known(scheme: str) -> None:
     assert caller(f"{scheme} {a_token()}") == ANN
 
 
+def test_a_caller_is_known_by_the_request_as_well() -> None:
+    request = Request(scope("http", f"Bearer {a_token()}", request_id="trace-7"))
+
+    assert asyncio.run(auth.principal(request)).request_id == "trace-7"
+    assert caller(f"Bearer {a_token()}").request_id is None
+
+
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Basic YTpi", "Token x"], ids=repr)
 def test_without_a_bearer_token_the_caller_is_told_how_to_get_one(header: str | None) -> None:
     with pytest.raises(Unauthenticated, match=r"Send `Authorization: Bearer <token>`"):

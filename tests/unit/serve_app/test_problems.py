@@ -20,6 +20,7 @@ STATUSES: dict[type[domain.GaelpError], tuple[int, str, str]] = {
     domain.ExceedsQuota: (422, "exceeds_quota", "Invalid input"),
     domain.Unauthenticated: (401, "unauthenticated", "Unauthenticated"),
     domain.Forbidden: (403, "forbidden", "Forbidden"),
+    domain.Denied: (403, "denied", "Forbidden"),
     domain.NotFound: (404, "not_found", "Not found"),
     domain.Conflict: (409, "conflict", "Conflict"),
     domain.IllegalTransition: (409, "illegal_transition", "Conflict"),

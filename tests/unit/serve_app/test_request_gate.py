@@ -135,6 +135,43 @@ def test_a_request_without_a_body_is_left_alone(http: Http) -> None:
     assert (answer.status_code, answer.json()) == (200, {"method": "GET"})
 
 
+def request_ids(*given: tuple[bytes, bytes]) -> tuple[str, list[bytes]]:
+    """What a GET with these headers is known by inside, and the ids that its answer shows."""
+    inside: list[str] = []
+    shown: list[bytes] = []
+
+    async def app(scope: Scope, _receive: Receive, send: Send) -> None:
+        inside.append(scope["request_id"])
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"a", b"b")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def receive() -> Message:
+        pytest.fail("A request without a body was read.")
+
+    async def send(message: Message) -> None:
+        shown.extend(value for name, value in message.get("headers", ()) if name == b"x-request-id")
+
+    scope: Scope = {"type": "http", "method": "GET", "headers": list(given), "path": "/"}
+    asyncio.run(RequestGate(app, LIMIT)(scope, receive, send))
+    return inside[0], shown
+
+
+def test_a_request_is_known_by_the_id_that_it_brings() -> None:
+    assert request_ids((b"x-request-id", b"trace-7/a")) == ("trace-7/a", [])
+
+
+@pytest.mark.parametrize(
+    "given", [[], [b""], [b"two words"], [b"\xff"], [b"x" * 129], [b"line\nbreak"]], ids=repr
+)
+def test_a_request_without_a_good_id_gets_one_that_its_answer_shows(given: list[bytes]) -> None:
+    first, shown = request_ids(*((b"x-request-id", value) for value in given))
+    second, _ = request_ids()
+
+    assert shown == [first.encode()]
+    assert len(first) == 36
+    assert first != second
+
+
 def test_what_is_no_request_is_left_alone() -> None:
     passed: list[Scope] = []
 

@@ -1,0 +1,188 @@
+"""Use cases of budgets: who may open, limit, see and spend from which account."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from gaelp_ray.domain.access import Principal
+from gaelp_ray.domain.agents import AgentStatus, AgentType
+from gaelp_ray.domain.budgets import Alert, Usage
+from gaelp_ray.domain.errors import Forbidden, GaelpError, NotEligible, NotFound
+from gaelp_ray.domain.ledger import Account, HeldMoney, Money, NewAccount, Scope
+from gaelp_ray.domain.roles import Role
+from gaelp_ray.domain.windows import Period
+from gaelp_ray.services import accounts, promotions, roles, statements
+from gaelp_ray.store import accounts as account_store
+from gaelp_ray.store import agents as agent_store
+from gaelp_ray.store import ledger as ledger_store
+from gaelp_ray.store import quotas as quota_store
+from gaelp_ray.store.accounts import Reader
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Somebody wants to book on an account."""
+
+    account_id: int
+    by: Principal
+    #: Whose account is to be bound as well.
+    campaign: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Purse:
+    """An account, for somebody who may book on it."""
+
+    account: Account
+    #: Every account that what is booked spans.
+    account_ids: tuple[int, ...]
+
+    @property
+    def gated(self) -> bool:
+        """What is held of it goes through the gate for real money."""
+        return self.account.scope is Scope.AGENT and self.account.money is Money.REAL
+
+
+def open_account(
+    tx: Connection, new: NewAccount, limits: Mapping[Period, int | None], *, by: Principal, now: datetime
+) -> Account:
+    """Open an account with its limits; one that was opened so before is returned, limited anew.
+
+    An owner may open accounts of simulated money for his agents, operators every account.
+    """
+    own = new.scope is Scope.AGENT and new.money is Money.SIMULATED and _owner(tx, new.subject) == by.user
+    if not own:
+        roles.require(tx, Role.OPERATOR, by=by)
+    account = accounts.open_account(tx, new, now=now, by=by)
+    for period, limit_micros in limits.items():
+        set_limit(tx, account.id, period, limit_micros, by=by, now=now)
+    return account
+
+
+def set_limit(
+    tx: Connection, account_id: int, period: Period, limit_micros: int | None, *, by: Principal, now: datetime
+) -> Usage:
+    """Limit an account; operators may, and owners the accounts of their agents.
+
+    Raises what ``accounts.change_limit`` raises.
+    """
+    bookable(tx, account_id, by=by)
+    return accounts.change_limit(tx, account_id, period, limit_micros, by=by, now=now)
+
+
+def visible(connection: Connection, account_id: int, *, by: Principal) -> Account:
+    """The account, if the caller may see it; else ``NotFound``.
+
+    Owners see their agents' accounts, users their own and their team's, operators all.
+    """
+    account = account_store.get(connection, account_id)
+    if account is None or not (_may_book(connection, account, by) or _is_of(connection, account, by)):
+        raise NotFound(f"There is no budget {account_id}, or you may not see it.")
+    return account
+
+
+def bookable(connection: Connection, account_id: int, *, by: Principal) -> Account:
+    """The account, if the caller may book on it: it is his agent's, or he is an operator.
+
+    Raises ``NotFound`` for one that he may not see, ``Forbidden`` for one that he may only see.
+    """
+    account = account_store.get(connection, account_id)
+    if account is not None and _may_book(connection, account, by):
+        return account
+    account = visible(connection, account_id, by=by)
+    raise Forbidden(
+        f"You may see the budget of {account.scope} {account.subject}, but neither book on it nor limit it; "
+        "ask an operator."
+    )
+
+
+def purse(connection: Connection, ask: Ask) -> Purse:
+    """Raises what ``bookable`` raises."""
+    account = bookable(connection, ask.account_id, by=ask.by)
+    return Purse(account, accounts.chain(connection, account, campaign=ask.campaign))
+
+
+def purses(connection: Connection, asked: Iterable[Ask]) -> dict[Ask, Purse | GaelpError]:
+    """As ``purse``, for many at once; refusals are values."""
+    found: dict[Ask, Purse | GaelpError] = {}
+    for ask in asked:
+        try:
+            found[ask] = purse(connection, ask)
+        except GaelpError as refused:
+            found[ask] = refused
+    return found
+
+
+def require_eligible(connection: Connection, account: Account) -> None:
+    """Raise ``NotEligible`` unless the agent of an account of real money may spend from it now."""
+    agent = agent_store.get(connection, int(account.subject))
+    if agent is None or agent.type is not AgentType.REAL_DEPLOYMENT:
+        raise NotEligible(f"Agent {account.subject} is no real deployment; only those spend real money.")
+    if agent.status is not AgentStatus.ACTIVE:
+        raise NotEligible(f"Agent {agent.id} is {agent.status}; resume it before it spends real money.")
+    promotions.require_promoted(connection, agent.current.id)
+
+
+def page(
+    connection: Connection,
+    *,
+    by: Principal,
+    now: datetime,
+    scope: Scope | None = None,
+    subject: str | None = None,
+    money: Money | None = None,
+    after: int = 0,
+    limit: int,
+) -> list[tuple[Account, list[Usage]]]:
+    """What the caller may see, in the order of ids, each with the usage of its present windows."""
+    reader = None if _operates(connection, by) else Reader(by.user, _team(connection, by.user))
+    found = account_store.page(
+        connection, scope=scope, subject=subject, money=money, reader=reader, after=after, limit=limit
+    )
+    usages = accounts.usages_of(connection, found, now=now)
+    return [(account, usages[account.id]) for account in found]
+
+
+def holds(connection: Connection, keys: Iterable[str]) -> dict[str, HeldMoney]:
+    """By key; those that do not exist are left out."""
+    return ledger_store.get_holds(connection, keys)
+
+
+def alerts(
+    connection: Connection, *, by: Principal, account_id: int | None = None, after: int = 0, limit: int
+) -> list[tuple[int, Alert]]:
+    """Of one account, or for operators of all; ids above ``after``."""
+    if account_id is None:
+        roles.require(connection, Role.OPERATOR, by=by)
+    else:
+        visible(connection, account_id, by=by)
+    return statements.alerts(connection, account_id=account_id, after=after, limit=limit)
+
+
+def _may_book(connection: Connection, account: Account, by: Principal) -> bool:
+    own = account.scope is Scope.AGENT and _owner(connection, account.subject) == by.user
+    return own or _operates(connection, by)
+
+
+def _is_of(connection: Connection, account: Account, by: Principal) -> bool:
+    mine = {Scope.USER: by.user, Scope.TEAM: _team(connection, by.user)}
+    return account.subject == mine.get(account.scope)
+
+
+def _operates(connection: Connection, by: Principal) -> bool:
+    return by.admin or Role.OPERATOR in roles.of_user(connection, by.user)
+
+
+def _owner(connection: Connection, agent_id: str) -> str | None:
+    if not (agent_id.isascii() and agent_id.isdecimal()):
+        return None
+    agent = agent_store.get(connection, int(agent_id))
+    return agent.owner if agent is not None else None
+
+
+def _team(connection: Connection, user: str) -> str | None:
+    return quota_store.book_of(connection, user).team_of(user)

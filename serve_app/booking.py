@@ -1,0 +1,212 @@
+"""From what a caller asks of a budget to the guards, and back. A replica books nothing by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+from gaelp_ray.domain.access import Principal
+from gaelp_ray.domain.errors import GaelpError, InvalidInput, NotFound
+from gaelp_ray.domain.ledger import (
+    HeldMoney,
+    Outcome,
+    Post,
+    Receipt,
+    Request,
+    Settle,
+    Void,
+    granted,
+    renewal,
+)
+from gaelp_ray.domain.safety.verdicts import Action
+from gaelp_ray.services import budgets, reviews
+from gaelp_ray.services.budgets import Ask, Purse
+from gaelp_ray.services.reviews import Admission, Reported
+from serve_app import keys
+from serve_app.context import context
+from serve_app.schemas.budgets import (
+    ActionIn,
+    AnyOperation,
+    HoldIn,
+    HoldOperation,
+    PostOperation,
+    RenewIn,
+    SettleOperation,
+    SpendOperation,
+    VoidOperation,
+    refuse_action,
+)
+
+_ONE_BY_ONE = "Real money of an agent is held one action at a time: use `POST /budgets/{id}/holds`."
+
+
+async def purse(caller: Principal, account_id: int, campaign: str | None = None) -> Purse:
+    """Raises ``NotFound`` or ``Forbidden`` unless the caller may book on the account."""
+    found = await context().purses.get(Ask(account_id, caller, campaign or None))
+    assert found is not None
+    if isinstance(found, GaelpError):
+        raise found
+    return found
+
+
+async def find(caller: Principal, account_id: int, key: str) -> HeldMoney:
+    """The hold of that name on an account: one's own, or another by its full key."""
+    for name in keys.meant(caller, key):
+        held = await context().holds.get(name)
+        if held is not None and account_id in held.account_ids:
+            return held
+    raise _no_hold(account_id, key)
+
+
+async def hold(caller: Principal, account_id: int, body: HoldIn) -> tuple[Receipt, Admission | None]:
+    """Hold money; real money of an agent only for an action that its policies allow."""
+    found = await purse(caller, account_id, body.campaign)
+    asked = body.hold(keys.stored(caller, body.key), found)
+    if not found.gated:
+        refuse_action(body)
+        [outcome] = await context().book([asked], found.account_ids)
+        return granted(outcome), None
+    await context().read(budgets.require_eligible, found.account)
+    action = _action(int(found.account.subject), asked.currency, body)
+    reported = body.reported.facts() if body.reported is not None else Reported()
+    admission = await context().admit(action, asked, reported)
+    return reviews.admitted(admission), admission
+
+
+async def book(
+    caller: Principal, account_id: int, campaign: str | None, request: Callable[[Purse], Request]
+) -> Receipt:
+    """Carry out a request on an account and all that it is chained to."""
+    found = await purse(caller, account_id, campaign)
+    [outcome] = await context().book([request(found)], found.account_ids)
+    return granted(outcome)
+
+
+async def resolve(caller: Principal, account_id: int, key: str, request: Callable[[str], Request]) -> Receipt:
+    """Carry out what resolves a hold; ``request`` makes it from the hold's full key."""
+    await purse(caller, account_id)
+    held = await find(caller, account_id, key)
+    [outcome] = await context().book([request(held.key)], held.account_ids)
+    return granted(outcome)
+
+
+async def renew(caller: Principal, account_id: int, key: str, body: RenewIn) -> tuple[Receipt, Receipt]:
+    """Settle a hold and open the next. Where that is refused the first is settled all the same."""
+    found = await purse(caller, account_id, body.campaign)
+    if found.gated:
+        raise InvalidInput(_ONE_BY_ONE)
+    held = await find(caller, account_id, key)
+    then = body.hold(keys.stored(caller, body.key), found)
+    asked = renewal(then.key, held.key, body.spent_micros, then)
+    settled, opened = await context().book(asked, held.account_ids)
+    receipt = granted(settled)
+    if isinstance(opened, GaelpError):
+        opened.details["settled_micros"] = receipt.amount_micros
+    return receipt, granted(opened)
+
+
+async def carry_out(
+    caller: Principal, account_id: int, operations: Sequence[AnyOperation]
+) -> list[tuple[int, Outcome]]:
+    """Carry out operations in one transaction, in order, each by itself; status and outcome of each."""
+    campaigns = {op.campaign or None for op in operations if isinstance(op, HoldOperation | SpendOperation)}
+    named = [None, *(campaigns - {None})]
+    found = await asyncio.gather(*(purse(caller, account_id, campaign) for campaign in named))
+    batch = _Batch(caller, dict(zip(named, found, strict=True)))
+    await batch.look_up(
+        [op.hold_key for op in operations if not isinstance(op, HoldOperation | SpendOperation)]
+    )
+    asked = [batch.request(op) for op in operations]
+    requests = [each for each in asked if not isinstance(each, GaelpError)]
+    outcomes = iter(await context().book(requests, found[0].account_ids) if requests else [])
+    return [
+        (201 if isinstance(op, HoldOperation | SpendOperation) else 200, _outcome(each, outcomes))
+        for op, each in zip(operations, asked, strict=True)
+    ]
+
+
+def post(hold_key: str, amount_micros: int | None) -> Post:
+    key = keys.resolving("post", hold_key, amount_micros)
+    return Post(key=key, hold_key=hold_key, amount_micros=amount_micros)
+
+
+def void(hold_key: str) -> Void:
+    return Void(key=keys.resolving("void", hold_key), hold_key=hold_key)
+
+
+def settle(hold_key: str, spent_micros: int) -> Settle:
+    key = keys.resolving("settle", hold_key, spent_micros)
+    return Settle(key=key, hold_key=hold_key, spent_micros=spent_micros)
+
+
+class _Batch:
+    """From operations to requests."""
+
+    def __init__(self, caller: Principal, purses: dict[str | None, Purse]) -> None:
+        self._caller = caller
+        self._purses = purses
+        self._holds: dict[str, HeldMoney] = {}
+        self._opened: set[str] = set()
+
+    async def look_up(self, hold_keys: Collection[str]) -> None:
+        """Read the holds that are to be resolved."""
+        wanted = {name for key in hold_keys for name in keys.meant(self._caller, key)}
+        if wanted:
+            self._holds = await context().read(budgets.holds, wanted)
+
+    def request(self, op: AnyOperation) -> Request | GaelpError:
+        try:
+            return self._request(op)
+        except GaelpError as refused:
+            return refused
+
+    def _request(self, op: AnyOperation) -> Request:
+        match op:
+            case HoldOperation():
+                asked = op.hold(keys.stored(self._caller, op.key), self._purse(op.campaign))
+                self._opened.add(asked.key)
+                return asked
+            case SpendOperation():
+                return op.spend(keys.stored(self._caller, op.key), self._purses[op.campaign or None])
+            case PostOperation():
+                return post(self._hold_key(op.hold_key), op.amount_micros)
+            case VoidOperation():
+                return void(self._hold_key(op.hold_key))
+            case SettleOperation():
+                return settle(self._hold_key(op.hold_key), op.spent_micros)
+
+    def _purse(self, campaign: str | None) -> Purse:
+        found = self._purses[campaign or None]
+        if found.gated:
+            raise InvalidInput(_ONE_BY_ONE)
+        return found
+
+    def _hold_key(self, key: str) -> str:
+        account_id = self._purses[None].account.id
+        for name in keys.meant(self._caller, key):
+            held = self._holds.get(name)
+            made_here = held is None and name in self._opened
+            if made_here or (held is not None and account_id in held.account_ids):
+                return name
+        raise _no_hold(account_id, key)
+
+
+def _outcome(asked: Request | GaelpError, outcomes: Iterator[Outcome]) -> Outcome:
+    return asked if isinstance(asked, GaelpError) else next(outcomes)
+
+
+def _action(agent_id: int, currency: str, body: HoldIn) -> Action:
+    told = body.action or ActionIn()
+    return Action(
+        agent_id=agent_id,
+        currency=currency,
+        amount_micros=body.amount_micros,
+        bid_micros=told.bid_micros,
+        campaign=body.campaign or "",
+        region=told.region,
+        categories=tuple(told.categories),
+    )
+
+
+def _no_hold(account_id: int, key: str) -> NotFound:
+    return NotFound(f"There is no hold {key[:200]!r} on budget {account_id}.")

@@ -1,0 +1,332 @@
+"""/api/v1/budgets"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import Path, Query, Response
+from fastapi.responses import StreamingResponse
+from pydantic import AwareDatetime
+
+from gaelp_ray.domain.access import Principal
+from gaelp_ray.domain.errors import GaelpError, InvalidInput
+from gaelp_ray.domain.ledger import Balance, Line, Money, Outcome, Scope, moment
+from gaelp_ray.domain.windows import ALWAYS, Period
+from gaelp_ray.services import budgets as service
+from gaelp_ray.services import ledger, statements
+from gaelp_ray.store.statements import After
+from serve_app import booking, keys
+from serve_app.auth import Caller
+from serve_app.context import context
+from serve_app.errors import body_of
+from serve_app.paging import Cursor, Limit, before, next_cursor
+from serve_app.respond import json_response
+from serve_app.routers.api import api_router
+from serve_app.routers.ids import Id
+from serve_app.schemas.budgets import (
+    AlertOut,
+    AlertPage,
+    AnswerList,
+    AnswerOut,
+    BalanceOut,
+    BudgetIn,
+    BudgetOut,
+    BudgetPage,
+    CorrectionIn,
+    Format,
+    HeldList,
+    HeldOut,
+    HoldIn,
+    HoldReceiptOut,
+    LimitIn,
+    LineOut,
+    LinePage,
+    OperationsIn,
+    PostIn,
+    ReceiptOut,
+    RenewalOut,
+    RenewIn,
+    SettleIn,
+    SpendIn,
+    UsageOut,
+)
+
+router = api_router("/budgets", tag="budgets", refusals=(402, 403, 409))
+
+Key = Annotated[str, Path(max_length=200, description="As you named the hold, or in full as it is listed.")]
+
+#: What a statement shows that is asked for no beginning.
+_SPAN = timedelta(days=30)
+_CSV_PAGE = 1000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_LAST = (ALWAYS.ends_at - _EPOCH) // _MICROSECOND
+
+
+@router.post("", status_code=201, response_model=BudgetOut)
+async def open_budget(body: BudgetIn, caller: Caller) -> Response:
+    """Open a budget; one that was opened so before is answered again, with these limits.
+
+    Owners open budgets of simulated money for their agents, operators all.
+    """
+    new = body.new(context().settings.currency)
+    account = await context().transact(
+        service.open_account, new, body.limits_micros, by=caller, now=datetime.now(UTC)
+    )
+    return await _budget(account.id, caller, 201)
+
+
+@router.get("", response_model=BudgetPage)
+async def list_budgets(
+    caller: Caller,
+    scope: Scope | None = None,
+    subject: Annotated[str | None, Query(max_length=200)] = None,
+    money: Money | None = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """Budgets of your agents, your own and your team's, in the order of ids; operators see all."""
+    found = await context().read(
+        service.page,
+        by=caller,
+        now=datetime.now(UTC),
+        scope=scope,
+        subject=subject,
+        money=money,
+        after=before(cursor) or 0,
+        limit=limit,
+    )
+    items = [BudgetOut.of(account, [UsageOut.of(usage) for usage in usages]) for account, usages in found]
+    following = next_cursor([account.id for account, _ in found], limit)
+    return json_response(BudgetPage.model_construct(items=items, next_cursor=following))
+
+
+@router.get("/alerts", response_model=AlertPage)
+async def list_all_alerts(caller: Caller, limit: Limit = 100, cursor: Cursor = None) -> Response:
+    """Marks that budgets passed (50, 80, 95, 100 %), oldest first. Operators only."""
+    return await _alerts(caller, None, limit, cursor)
+
+
+@router.get("/{budget_id}", response_model=BudgetOut)
+async def get_budget(budget_id: Id, caller: Caller) -> Response:
+    """A budget, how much of each limit is used in its present window, and where that leads."""
+    return await _budget(budget_id, caller, 200)
+
+
+@router.put("/{budget_id}/limits/{period}", response_model=UsageOut)
+async def set_limit(budget_id: Id, period: Period, body: LimitIn, caller: Caller) -> Response:
+    """Set or lift a limit. It may be lower than what is used: nothing is taken back, new holds are refused.
+
+    Raising one of real money takes an approval with the purpose `limit` and the subject `account ID`.
+    """
+    usage = await context().transact(
+        service.set_limit, budget_id, period, body.limit_micros, by=caller, now=datetime.now(UTC)
+    )
+    return json_response(UsageOut.of(usage))
+
+
+@router.post("/{budget_id}/holds", status_code=201, response_model=HoldReceiptOut)
+async def hold(budget_id: Id, body: HoldIn, caller: Caller) -> Response:
+    """Reserve money in every budget that binds this one, or in none.
+
+    Real money of an agent is reviewed by its policies first; `action` then says what may be done, which may
+    be less than what was asked for.
+    """
+    receipt, admission = await booking.hold(caller, budget_id, body)
+    return json_response(HoldReceiptOut.admitted(receipt, partial(keys.shown, caller), admission), 201)
+
+
+@router.get("/{budget_id}/holds", response_model=HeldList)
+async def list_holds(budget_id: Id, caller: Caller, limit: Limit = 100) -> Response:
+    """What is held, first what expires first."""
+    await context().read(service.visible, budget_id, by=caller)
+    found = await context().read(ledger.pending_holds, budget_id, limit=limit)
+    items = [HeldOut.of(held, partial(keys.shown, caller)) for held in found]
+    return json_response(HeldList.model_construct(items=items))
+
+
+@router.post("/{budget_id}/holds/{key:path}/post", response_model=ReceiptOut)
+async def post(budget_id: Id, key: Key, caller: Caller, body: PostIn | None = None) -> Response:
+    """Spend from a hold; what is left of it returns."""
+    amount = body.amount_micros if body is not None else None
+    receipt = await booking.resolve(caller, budget_id, key, lambda held: booking.post(held, amount))
+    return json_response(ReceiptOut.of(receipt, partial(keys.shown, caller)))
+
+
+@router.post("/{budget_id}/holds/{key:path}/void", response_model=ReceiptOut)
+async def void(budget_id: Id, key: Key, caller: Caller) -> Response:
+    """Give a hold back."""
+    receipt = await booking.resolve(caller, budget_id, key, booking.void)
+    return json_response(ReceiptOut.of(receipt, partial(keys.shown, caller)))
+
+
+@router.post("/{budget_id}/holds/{key:path}/settle", response_model=ReceiptOut)
+async def settle(budget_id: Id, key: Key, body: SettleIn, caller: Caller) -> Response:
+    """Say what was spent under a hold, however much and however late, instead of post or void."""
+    receipt = await booking.resolve(
+        caller, budget_id, key, lambda held: booking.settle(held, body.spent_micros)
+    )
+    return json_response(ReceiptOut.of(receipt, partial(keys.shown, caller)))
+
+
+@router.post("/{budget_id}/holds/{key:path}/renew", status_code=201, response_model=RenewalOut)
+async def renew(budget_id: Id, key: Key, body: RenewIn, caller: Caller) -> Response:
+    """Settle a hold and make the next in one step. The first is settled even where the next is refused."""
+    settled, opened = await booking.renew(caller, budget_id, key, body)
+    receipts = [ReceiptOut.of(each, partial(keys.shown, caller)) for each in (settled, opened)]
+    return json_response(RenewalOut.model_construct(settled=receipts[0], hold=receipts[1]), 201)
+
+
+@router.get("/{budget_id}/holds/{key:path}", response_model=HeldOut)
+async def get_hold(budget_id: Id, key: Key, caller: Caller) -> Response:
+    await context().read(service.visible, budget_id, by=caller)
+    held = await booking.find(caller, budget_id, key)
+    return json_response(HeldOut.of(held, partial(keys.shown, caller)))
+
+
+@router.post("/{budget_id}/spends", status_code=201, response_model=ReceiptOut)
+async def report_spend(budget_id: Id, body: SpendIn, caller: Caller) -> Response:
+    """Record money that was spent in the world already. It is recorded past a limit, too."""
+    receipt = await booking.book(
+        caller, budget_id, body.campaign, lambda purse: body.spend(keys.stored(caller, body.key), purse)
+    )
+    return json_response(ReceiptOut.of(receipt, partial(keys.shown, caller)), 201)
+
+
+@router.post("/{budget_id}/corrections", status_code=201, response_model=ReceiptOut)
+async def correct(budget_id: Id, body: CorrectionIn, caller: Caller) -> Response:
+    """Book a difference beside what was booked wrongly. Admins only."""
+    caller.require_admin()
+    receipt = await booking.book(
+        caller, budget_id, body.campaign, lambda purse: body.correction(keys.stored(caller, body.key), purse)
+    )
+    return json_response(ReceiptOut.of(receipt, partial(keys.shown, caller)), 201)
+
+
+@router.post("/{budget_id}/operations", response_model=AnswerList)
+async def carry_out(budget_id: Id, body: OperationsIn, caller: Caller) -> Response:
+    """Up to 256 operations in one request, in order: each is carried out or refused by itself."""
+    answers = await booking.carry_out(caller, budget_id, body.operations)
+    items = [_answer(status, outcome, caller) for status, outcome in answers]
+    return json_response(AnswerList.model_construct(items=items))
+
+
+@router.get("/{budget_id}/statement", response_model=LinePage, responses={200: {"content": {"text/csv": {}}}})
+async def get_statement(
+    budget_id: Id,
+    caller: Caller,
+    since: Annotated[AwareDatetime | None, Query(description="30 days before `until`.")] = None,
+    until: Annotated[AwareDatetime | None, Query(description="Now.")] = None,
+    format: Annotated[Format, Query(description="`csv` is all of it.")] = Format.JSON,  # noqa: A002
+    limit: Limit = 100,
+    cursor: Annotated[str | None, Query(max_length=60)] = None,
+) -> Response:
+    """Every change of the balance from `since` on and before `until`, oldest first."""
+    await context().read(service.visible, budget_id, by=caller)
+    end = moment(until or datetime.now(UTC), field="until")
+    start = moment(since or end - _SPAN, field="since")
+    if format is Format.CSV:
+        headers = {"Content-Disposition": f'attachment; filename="budget-{budget_id}.csv"'}
+        return StreamingResponse(_csv(budget_id, caller, start, end), media_type="text/csv", headers=headers)
+    found = await context().read(
+        statements.statement, budget_id, since=start, until=end, after=_after(cursor), limit=limit
+    )
+    items = [LineOut.of(line, partial(keys.shown, caller)) for line in found]
+    following = _cursor(After(found[-1].entry.at, found[-1].id)) if len(found) == limit else None
+    return json_response(LinePage.model_construct(items=items, next_cursor=following))
+
+
+@router.get("/{budget_id}/balance", response_model=BalanceOut)
+async def get_balance(
+    budget_id: Id, caller: Caller, at: Annotated[AwareDatetime | None, Query(description="Now.")] = None
+) -> Response:
+    """What was pending and posted at any moment."""
+    await context().read(service.visible, budget_id, by=caller)
+    then = moment(at or datetime.now(UTC), field="at")
+    return json_response(BalanceOut.of(await context().read(statements.balance, budget_id, at=then), then))
+
+
+@router.get("/{budget_id}/alerts", response_model=AlertPage)
+async def list_alerts(budget_id: Id, caller: Caller, limit: Limit = 100, cursor: Cursor = None) -> Response:
+    """Marks of its limits that were passed (50, 80, 95, 100 %), oldest first; each once in a window."""
+    return await _alerts(caller, budget_id, limit, cursor)
+
+
+async def _budget(budget_id: int, caller: Principal, status: int) -> Response:
+    account = await context().read(service.visible, budget_id, by=caller)
+    found = await context().read(statements.projections, budget_id, now=datetime.now(UTC))
+    usages = [UsageOut.of(usage, projection) for usage, projection in found]
+    return json_response(BudgetOut.of(account, usages), status)
+
+
+async def _alerts(caller: Principal, budget_id: int | None, limit: int, cursor: str | None) -> Response:
+    found = await context().read(
+        service.alerts, by=caller, account_id=budget_id, after=before(cursor) or 0, limit=limit
+    )
+    following = next_cursor([alert_id for alert_id, _ in found], limit)
+    items = [AlertOut.of(alert_id, alert) for alert_id, alert in found]
+    return json_response(AlertPage.model_construct(items=items, next_cursor=following))
+
+
+def _answer(status: int, outcome: Outcome, caller: Principal) -> AnswerOut:
+    if isinstance(outcome, GaelpError):
+        problem = body_of(outcome)
+        return AnswerOut.model_construct(status=problem["status"], receipt=None, problem=problem)
+    receipt = ReceiptOut.of(outcome, partial(keys.shown, caller))
+    return AnswerOut.model_construct(status=status, receipt=receipt, problem=None)
+
+
+async def _csv(budget_id: int, caller: Principal, since: datetime, until: datetime) -> AsyncIterator[str]:
+    """Read in pages, so that a slow reader holds no connection."""
+    after: After | None = None
+    opening: Balance | None = None
+    yield _written([statements.COLUMNS])
+    while True:
+        page = await context().read(
+            statements.statement,
+            budget_id,
+            since=since,
+            until=until,
+            after=after,
+            opening=opening,
+            limit=_CSV_PAGE,
+        )
+        yield await asyncio.to_thread(_rows, page, caller)
+        if len(page) < _CSV_PAGE:
+            return
+        last = page[-1]
+        after, opening = After(last.entry.at, last.id), Balance(last.pending_micros, last.posted_micros)
+
+
+def _rows(page: list[Line], caller: Principal) -> str:
+    rows = [statements.row(line) for line in page]
+    for row in rows:
+        row["key"] = keys.shown(caller, row["key"])
+        row["hold_key"] = keys.shown(caller, row["hold_key"] or "")
+    return _written([row.values() for row in rows])
+
+
+def _written(rows: Iterable[Iterable[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue()
+
+
+def _cursor(last: After) -> str:
+    return f"{(last.at - _EPOCH) // _MICROSECOND}.{last.id}"
+
+
+def _after(cursor: str | None) -> After | None:
+    if not cursor:
+        return None
+    micros, _, line_id = cursor.partition(".")
+    whole = all(part.isascii() and part.isdigit() for part in (micros, line_id))
+    if not whole or int(micros) >= _LAST or int(line_id) >= 2**63:
+        raise InvalidInput("`cursor` must be the `next_cursor` of the page before.")
+    return After(_EPOCH + int(micros) * _MICROSECOND, int(line_id))
