@@ -16,10 +16,8 @@ from gaelp_ray.actors.loops import until_answered, until_available, utc_now
 from gaelp_ray.domain.attempts import LaunchOrder
 from gaelp_ray.domain.errors import (
     Conflict,
-    Denied,
     Forbidden,
     GaelpError,
-    Halted,
     IdempotencyConflict,
     NotFound,
 )
@@ -38,9 +36,9 @@ from gaelp_ray.domain.ledger import (
 )
 from gaelp_ray.domain.money import whole_micros
 from gaelp_ray.domain.platforms import DeliveryReport, Placements
-from gaelp_ray.domain.safety.verdicts import Action, Allow, Clip, Deny
+from gaelp_ray.domain.safety.verdicts import Action, Allow, Clip
 from gaelp_ray.services import accounts, ledger, platforms, switches
-from gaelp_ray.services.reviews import Admission, Reported
+from gaelp_ray.services.reviews import Admission, Reported, admitted
 from gaelp_ray.store.engine import Store
 from gaelp_ray.training.budget import Lease, booking, check_job_key, refusals
 from gaelp_ray.training.orders import Proposal, Ruling, Standing, margin_micros, order_prefix
@@ -123,14 +121,18 @@ class Cashier:
         )
         if isinstance(found, GaelpError):
             raise found
-        allowed, reasons = _verdict(found)
+        if not isinstance(found.outcome, IdempotencyConflict):
+            admitted(found)
+        verdict = found.verdict
+        assert isinstance(verdict, Allow | Clip)
+        allowed = verdict.action
         await self._require_held(found.outcome, replace(hold, amount_micros=allowed.amount_micros))
         return Ruling(
             order_key=hold.key,
             currency=allowed.currency,
             amount_micros=allowed.amount_micros,
             bid_micros=allowed.bid_micros,
-            reasons=reasons,
+            reasons=tuple(each.message for each in verdict.reasons) if isinstance(verdict, Clip) else (),
         )
 
     async def placements(self, order: LaunchOrder, platform: str) -> Placements:
@@ -209,16 +211,3 @@ def _require(order: LaunchOrder, money: Money) -> None:
             "This job spends real money, which `ctx.budget` has none of; place orders with `ctx.orders`."
         )
     raise Conflict("This job spends simulated money and places no orders; submit it with `money: real`.")
-
-
-def _verdict(admission: Admission) -> tuple[Action, tuple[str, ...]]:
-    """What may be done, and why not all of it; raises ``Denied`` or ``Halted`` with the reasons."""
-    verdict = admission.verdict
-    if isinstance(verdict, Allow | Clip):
-        clipped = verdict.reasons if isinstance(verdict, Clip) else ()
-        return verdict.action, tuple(each.message for each in clipped)
-    reasons = [
-        {"code": each.code, "message": each.message, "policy": each.policy} for each in verdict.reasons
-    ]
-    refused = Denied if isinstance(verdict, Deny) else Halted
-    raise refused(" ".join(each.message for each in verdict.reasons), reasons=reasons)
