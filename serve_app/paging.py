@@ -21,6 +21,11 @@ def before(cursor: str | None) -> int | None:
     return int(cursor)
 
 
+def after(cursor: str | None) -> int:
+    """The id above which the page begins, in lists that go forward."""
+    return before(cursor) or 0
+
+
 def next_cursor(ids: list[int], limit: int) -> str | None:
     """The cursor of the next page; None when this page is not full."""
     return str(ids[-1]) if ids and len(ids) == limit else None

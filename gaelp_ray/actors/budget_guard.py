@@ -27,7 +27,7 @@ from gaelp_ray.observability.metrics import (
     LEDGER_OPERATIONS,
     VIOLATIONS,
 )
-from gaelp_ray.services import approvals, audit, ledger, reviews, statements, switches
+from gaelp_ray.services import approvals, audit, ledger, ramps, reviews, statements, switches
 from gaelp_ray.services.reviews import Admission, Reported
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 EXPIRE_S = 1.0
 RECONCILE_S = 300.0
 SAFETY_S = 15.0
+RAMPS_S = 10.0
 #: How far back violations are counted, for alerts.
 VIOLATIONS_OF = timedelta(hours=1)
 #: Holds that are ended in one transaction.
@@ -51,7 +52,7 @@ def guard_of(guards: Sequence[Any], account_ids: Iterable[int]) -> Any:
 
 
 class BudgetGuard:
-    """One shard of the guards. Holds no truth; the first shard also ends holds and proves the books.
+    """One shard of the guards. Holds no truth; the first also ends holds, proves the books and moves ramps.
 
     It never admits what the database has not confirmed: unreachable means refused, with ``Unavailable``.
     """
@@ -69,6 +70,7 @@ class BudgetGuard:
             self._loops.append(asyncio.create_task(every(EXPIRE_S, self._expire)))
             self._loops.append(asyncio.create_task(every(RECONCILE_S, self._reconcile)))
             self._loops.append(asyncio.create_task(every(SAFETY_S, self._measure_safety)))
+            self._loops.append(asyncio.create_task(every(RAMPS_S, self._advance_ramps)))
 
     async def submit(self, requests: list[Request]) -> list[Outcome]:
         """As ``GroupCommit.submit``. Safe to call twice: every request has a key.
@@ -114,6 +116,15 @@ class BudgetGuard:
             count = sum(n for (kind, _), n in found.items() if kind == severity)
             meters.gauge(VIOLATIONS, count, severity=severity)
         meters.gauge(KILL_SWITCHES, len(await asyncio.to_thread(read, switches.engaged)))
+
+    async def _advance_ramps(self) -> None:
+        for ramp in await asyncio.to_thread(self._runtime.store.read, ramps.live):
+            step = partial(self._runtime.store.transact, ramps.advance, ramp.id, now=utc_now())
+            try:
+                await asyncio.to_thread(step)
+            except GaelpError:
+                # One that cannot move must not keep the others where they are.
+                log.exception("a ramp stays as it is", extra={"ramp": ramp.id})
 
     async def _reconcile(self) -> None:
         prove = partial(self._runtime.store.transact, statements.reconcile, now=utc_now())

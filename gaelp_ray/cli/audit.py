@@ -1,10 +1,11 @@
-"""`gaelp audit`: proves that nobody changed the audit, and reports from it. Asks the database itself."""
+"""`gaelp audit`: every change, the proof that nobody changed the audit, and reports from it.
+
+Proofs and reports ask the database itself, so that they need not trust the service.
+"""
 
 from __future__ import annotations
 
-import csv
 import json
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
@@ -12,17 +13,40 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from gaelp_ray.cli import output
-from gaelp_ray.cli.options import AsJson
+from gaelp_ray.cli.options import AsJson, Limit
+from gaelp_ray.cli.session import connect
 from gaelp_ray.config import Settings
 from gaelp_ray.domain.access import SYSTEM
 from gaelp_ray.domain.audit import Seal
-from gaelp_ray.domain.errors import InvalidInput
 
-app = typer.Typer(help="The audit: proofs and reports.", no_args_is_help=True)
+app = typer.Typer(help="The audit: changes, proofs and reports.", no_args_is_help=True)
 T = TypeVar("T")
 
 Since = Annotated[datetime, typer.Option(help="From then on, UTC.")]
 Until = Annotated[datetime, typer.Option(help="Before then, UTC.")]
+
+
+@app.command("list")
+def list_records(
+    subject: Annotated[str | None, typer.Option(help="Only of this, e.g. 'agent 7'.")] = None,
+    actor: Annotated[str | None, typer.Option(help="Only by this user.")] = None,
+    action: Annotated[str | None, typer.Option(help="Only of this kind, e.g. limit.set.")] = None,
+    after: Annotated[int, typer.Option(min=0, help="Only with higher numbers.")] = 0,
+    limit: Limit = 100,
+    as_json: AsJson = False,
+) -> None:
+    """List changes in the order in which they were made."""
+    with connect() as gaelp:
+        found = gaelp.audit.list(
+            subject=subject, actor=actor, action=action, limit=limit, cursor=str(after)
+        ).items
+    if as_json:
+        return output.print_json(found)
+    return output.print_table(
+        ("record", "at", "who", "what", "of", "before", "after"),
+        [(r.seq, r.at, r.actor, r.action, r.subject, r.before, r.after) for r in found],
+        empty="No such changes.",
+    )
 
 
 @app.command()
@@ -36,14 +60,14 @@ def verify(
     """Find every record that was edited, removed or moved. Exit code 1 if there is one."""
     from gaelp_ray.services import audit  # noqa: PLC0415 - keeps `gaelp --help` quick
 
-    kept = None if anchor is None else _seal(anchor)
+    kept = None if anchor is None else Seal.read(anchor)
     proof = _with_store(lambda store: store.transact(audit.verify, anchor=kept))
     if as_json:
         breaks = [{"seq": b.seq, "kind": b.kind, "message": b.message} for b in proof.breaks]
         output.print_json({"seq": proof.head.seq, "hash": proof.head.hash, "breaks": breaks})
     elif proof.holds:
         typer.echo(f"{proof.head.seq} records are as they were written.")
-        typer.echo(f"Keep this end elsewhere: {proof.head.seq}:{proof.head.hash}")
+        typer.echo(f"Keep this end elsewhere: {proof.head}")
     else:
         rows = [(each.seq, each.kind, each.message) for each in proof.breaks]
         output.print_table(("Record", "What", "Message"), rows, empty="")
@@ -61,10 +85,7 @@ def report(since: Since, until: Until, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False))
         return
-    writer = csv.DictWriter(sys.stdout, compliance.COLUMNS)
-    writer.writeheader()
-    for rows in found.values():
-        writer.writerows(rows)
+    typer.echo(compliance.to_csv(found), nl=False)
 
 
 def _with_store(ask: Callable[[Any], T]) -> T:
@@ -76,13 +97,6 @@ def _with_store(ask: Callable[[Any], T]) -> T:
         return ask(store)
     finally:
         store.close()
-
-
-def _seal(text: str) -> Seal:
-    seq, _, found = text.partition(":")
-    if not (seq.isascii() and seq.isdecimal()) or len(found) != 64:
-        raise InvalidInput("`--anchor` must be SEQ:HASH, as `gaelp audit verify` prints it.")
-    return Seal(int(seq), found)
 
 
 def _utc(moment: datetime) -> datetime:

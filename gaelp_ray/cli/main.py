@@ -8,7 +8,23 @@ from collections.abc import Sequence
 import typer
 from pydantic import ValidationError
 
-from gaelp_ray.cli import agents, audit, budgets, holds, jobs, local, quotas, tokens
+from gaelp_ray.cli import (
+    agents,
+    approvals,
+    audit,
+    budgets,
+    holds,
+    jobs,
+    kill,
+    local,
+    platforms,
+    policies,
+    promote,
+    quotas,
+    ramps,
+    roles,
+    tokens,
+)
 from gaelp_ray.cli.demo import demo
 from gaelp_ray.cli.demo_budget import demo_budget
 from gaelp_ray.cli.metrics import metrics
@@ -16,6 +32,7 @@ from gaelp_ray.cli.output import print_error
 from gaelp_ray.cli.queue import queue
 from gaelp_ray.cli.replay import replay
 from gaelp_ray.cli.savings import savings
+from gaelp_ray.cli.violations import violations
 from gaelp_ray.domain.errors import GaelpError
 
 app = typer.Typer(
@@ -36,6 +53,14 @@ app.add_typer(holds.app, name="holds")
 app.add_typer(budgets.app, name="budgets")
 app.command()(savings)
 app.command()(replay)
+app.add_typer(kill.app, name="kill")
+app.add_typer(policies.app, name="policies")
+app.command()(violations)
+app.add_typer(approvals.app, name="approvals")
+app.add_typer(roles.app, name="roles")
+app.add_typer(promote.app, name="promote")
+app.add_typer(ramps.app, name="ramps")
+app.add_typer(platforms.app, name="platforms")
 app.add_typer(audit.app, name="audit")
 tokens.register(app)
 

@@ -1,5 +1,7 @@
 """The Python client of gaelp-ray; it speaks HTTP and needs nothing of the cluster."""
 
+from gaelp_ray.client.approvals import Approval, Vote
+from gaelp_ray.client.audit import AuditBreak, AuditRecord, Proof
 from gaelp_ray.client.budgets import (
     Budget,
     BudgetAlert,
@@ -40,16 +42,28 @@ from gaelp_ray.client.models import (
     ServiceStatus,
     Waiting,
 )
+from gaelp_ray.client.platforms import Booked, Difference, Received
+from gaelp_ray.client.policies import DryRun, Policy, Replayed
+from gaelp_ray.client.policies import Place as PolicyPlace
+from gaelp_ray.client.promotions import Evidence, Promotion
 from gaelp_ray.client.quotas import Quota, Usage, UsageHistory, UsagePoint
+from gaelp_ray.client.ramps import Ramp, Stage
+from gaelp_ray.client.roles import Grant
 from gaelp_ray.client.savings import Cost, Savings
 from gaelp_ray.client.submission import JobFields
+from gaelp_ray.client.switches import Switch
+from gaelp_ray.client.violations import Violation, ViolationCount
 from gaelp_ray.client.wire import to_json
 
 __all__ = [
     "DEFAULT_URL",
     "Agent",
     "AgentVersion",
+    "Approval",
     "Attempt",
+    "AuditBreak",
+    "AuditRecord",
+    "Booked",
     "Budget",
     "BudgetAlert",
     "BudgetBalance",
@@ -57,10 +71,14 @@ __all__ = [
     "CancelledMany",
     "Checkpoint",
     "Cost",
+    "Difference",
+    "DryRun",
     "Eta",
     "Event",
+    "Evidence",
     "Explanation",
     "GaelpClient",
+    "Grant",
     "Head",
     "HeldMoney",
     "Hello",
@@ -73,23 +91,35 @@ __all__ = [
     "Metric",
     "Page",
     "Place",
+    "Policy",
+    "PolicyPlace",
     "Preemption",
     "Preemptions",
     "Progress",
     "Projection",
+    "Promotion",
+    "Proof",
     "QueueReport",
     "Quota",
+    "Ramp",
     "Receipt",
+    "Received",
     "Renewal",
+    "Replayed",
     "ReviewedAction",
     "Savings",
     "Seat",
     "ServiceStatus",
+    "Stage",
     "StatementLine",
+    "Switch",
     "Usage",
     "UsageHistory",
     "UsagePoint",
     "VerdictReason",
+    "Violation",
+    "ViolationCount",
+    "Vote",
     "Waiting",
     "to_json",
 ]

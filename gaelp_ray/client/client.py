@@ -12,6 +12,8 @@ from typing import Self
 import httpx
 
 from gaelp_ray.client.agents import Agents
+from gaelp_ray.client.approvals import Approvals
+from gaelp_ray.client.audit import Audit
 from gaelp_ray.client.budgets import Budgets
 from gaelp_ray.client.explanations import QueueReport
 from gaelp_ray.client.holds import Holds
@@ -21,8 +23,15 @@ from gaelp_ray.client.live import listen
 from gaelp_ray.client.messages import LiveMessage
 from gaelp_ray.client.metrics import Metrics
 from gaelp_ray.client.models import ServiceStatus
+from gaelp_ray.client.platforms import Platforms
+from gaelp_ray.client.policies import Policies
+from gaelp_ray.client.promotions import Promotions
 from gaelp_ray.client.quotas import Quotas
+from gaelp_ray.client.ramps import Ramps
+from gaelp_ray.client.roles import Roles
 from gaelp_ray.client.savings import Savings
+from gaelp_ray.client.switches import Switches
+from gaelp_ray.client.violations import Violations
 from gaelp_ray.client.wire import read
 from gaelp_ray.domain.errors import Unavailable
 
@@ -64,6 +73,15 @@ class GaelpClient:
         self.quotas = Quotas(self._http)
         self.holds = Holds(self._http)
         self.budgets = Budgets(self._http)
+        self.policies = Policies(self._http)
+        self.violations = Violations(self._http)
+        self.switches = Switches(self._http)
+        self.approvals = Approvals(self._http)
+        self.roles = Roles(self._http)
+        self.promotions = Promotions(self._http)
+        self.ramps = Ramps(self._http)
+        self.platforms = Platforms(self._http)
+        self.audit = Audit(self._http)
 
     @property
     def url(self) -> str:

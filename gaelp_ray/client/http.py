@@ -64,8 +64,9 @@ class Http:
         """
         return self._decoded(self.request("PUT", API + path, body=body, repeatable=True, nulls=nulls))
 
-    def delete(self, path: str) -> None:
-        self.request("DELETE", API + path)
+    def delete(self, path: str, **params: Any) -> None:
+        """DELETE below the API prefix; parameters that are None are left out."""
+        self.request("DELETE", API + path, params=params)
 
     def request(
         self,

@@ -7,11 +7,16 @@ copy of the number and hash of the end elsewhere can tell that too: see ``anchor
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
+
+from gaelp_ray.domain.errors import InvalidInput
+
+_SEAL = re.compile(r"[0-9]{1,18}:[0-9a-f]{64}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,17 @@ class Seal:
 
     seq: int
     hash: str
+
+    @staticmethod
+    def read(text: str) -> Seal:
+        """From ``SEQ:HASH``, as it is kept elsewhere; raises ``InvalidInput``."""
+        if not _SEAL.match(text):
+            raise InvalidInput("An anchor must be SEQ:HASH, as a verification of the audit gives it.")
+        seq, _, found = text.partition(":")
+        return Seal(int(seq), found)
+
+    def __str__(self) -> str:
+        return f"{self.seq}:{self.hash}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,13 +38,18 @@ def check_values(values: Mapping[str, float]) -> dict[str, float]:
         raise InvalidInput(f"`metrics` may hold at most {MAX_VALUES} values; got {len(values)}.")
     clean: dict[str, float] = {}
     for name, value in values.items():
-        if not isinstance(name, str) or not _NAME.match(name):
-            raise InvalidInput(f"{name!r} is not a metric name; use letters, digits and '_./:-'.")
+        check_metric_name(name)
         number = _number(name, value)
         if not math.isfinite(number):
             raise InvalidInput(f"Metric {name!r} must be a finite number; got {value}.")
         clean[name] = number
     return clean
+
+
+def check_metric_name(name: str) -> str:
+    if not isinstance(name, str) or not _NAME.match(name):
+        raise InvalidInput(f"{name!r:.140} is not a metric name; use letters, digits and '_./:-'.")
+    return name
 
 
 def _number(name: str, value: object) -> float:

@@ -15,6 +15,7 @@ from enum import StrEnum
 from statistics import median
 
 from gaelp_ray.domain.errors import InvalidInput
+from gaelp_ray.domain.metrics import check_metric_name
 
 
 class RampState(StrEnum):
@@ -24,6 +25,8 @@ class RampState(StrEnum):
     ROLLED_BACK = "rolled_back"
 
 
+#: Values of a stage that are looked at, the newest.
+MAX_SAMPLES = 10_000
 LIVE_RAMPS = frozenset({RampState.CANARY, RampState.RAMPING})
 
 
@@ -91,6 +94,24 @@ class Bar:
     min_samples: int
     #: The least that their median may be.
     min_value: float
+
+    def __post_init__(self) -> None:
+        if type(self.min_samples) is not int or not 1 <= self.min_samples <= MAX_SAMPLES:
+            raise InvalidInput(f"`min_samples` must be a whole number from 1 to {MAX_SAMPLES}.")
+        number = isinstance(self.min_value, int | float) and not isinstance(self.min_value, bool)
+        if not number or not math.isfinite(self.min_value):
+            raise InvalidInput("`min_value` must be a finite number.")
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """The metric of the agent that watches over its ramp, and what each stage must show of it."""
+
+    metric: str
+    bar: Bar
+
+    def __post_init__(self) -> None:
+        check_metric_name(self.metric)
 
 
 def assess(values: Sequence[float], bar: Bar, *, trouble: str | None) -> tuple[Health, str]:

@@ -22,7 +22,7 @@ from gaelp_ray.domain.agents import (
 from gaelp_ray.domain.errors import Conflict, IllegalTransition, NotFound
 from gaelp_ray.domain.ledger import money_of
 from gaelp_ray.domain.windows import Period
-from gaelp_ray.services import accounts
+from gaelp_ray.services import accounts, audit
 from gaelp_ray.services import jobs as job_service
 from gaelp_ray.store import agents as agent_store
 from gaelp_ray.store import jobs as job_store
@@ -45,6 +45,8 @@ def register(tx: Connection, new: NewAgent, *, currency: str, by: Principal, now
     agent_store.set_fields(tx, agent.id, {"account_id": account.id}, now=now)
     if new.budget_limit_micros is not None:
         accounts.set_limit(tx, account.id, Period.TOTAL, new.budget_limit_micros, by=by, now=now)
+    after = {"name": new.name, "type": new.type, "version": new.spec.version, "account_id": account.id}
+    audit.record(tx, "agent.register", f"agent {agent.id}", by=by, now=now, after=after)
     return _existing(tx, agent.id, by)
 
 
@@ -86,22 +88,28 @@ def change(
     values = dict(fields or {}) | ({"status": status} if status is not None else {})
     if status is not None:
         revision.bump(tx)
+    if not values:
+        return agent
+    limited, limit = "budget_limit_micros" in values, values.pop("budget_limit_micros", None)
+    agent_store.set_fields(tx, agent_id, values, now=now)
+    if limited:
+        accounts.change_limit(tx, agent.account_id, Period.TOTAL, limit, by=by, now=now)
     if values:
-        limited, limit = "budget_limit_micros" in values, values.pop("budget_limit_micros", None)
-        agent_store.set_fields(tx, agent_id, values, now=now)
-        if limited:
-            accounts.change_limit(tx, agent.account_id, Period.TOTAL, limit, by=by, now=now)
+        before = {name: getattr(agent, name) for name in values}
+        audit.record(tx, "agent.change", f"agent {agent_id}", by=by, now=now, before=before, after=values)
     return _existing(tx, agent_id, by)
 
 
 def delete(tx: Connection, agent_id: int, *, by: Principal, now: datetime) -> list[str]:
     """Archive an agent and cancel its jobs; its history stays. Returns the launchers to wake."""
-    _locked(tx, agent_id, by)
+    agent = _locked(tx, agent_id, by)
     agent_store.set_fields(tx, agent_id, {"status": AgentStatus.ARCHIVED}, now=now)
     launchers: set[str] = set()
     for job_id in job_store.live_ids_of_agent(tx, agent_id):
         cancelled = job_service.cancel(tx, job_id, by=by, now=now, reason="Its agent was deleted.")
         launchers |= {cancelled.launcher} if cancelled.launcher else set()
+    before = {"name": agent.name, "status": agent.status}
+    audit.record(tx, "agent.delete", f"agent {agent_id}", by=by, now=now, before=before)
     return sorted(launchers)
 
 
@@ -109,28 +117,45 @@ def add_version(
     tx: Connection, agent_id: int, spec: VersionSpec, *, by: Principal, now: datetime
 ) -> AgentVersion:
     """Store a new immutable version and make it current."""
-    _locked(tx, agent_id, by)
+    agent = _locked(tx, agent_id, by)
     check_version_spec(spec)
     if agent_store.find_version(tx, agent_id, spec.version):
         raise Conflict(f"Version {spec.version!r} exists and cannot change; choose a new version.")
     version_id = agent_store.add_version(tx, agent_id, spec, by=by.user, now=now)
     agent_store.point_to(tx, agent_id, version_id, now=now)
+    _audit_version(tx, "agent.version", agent, spec.version, by, now)
     return agent_store.version_by_id(tx, version_id)
 
 
 def roll_back(tx: Connection, agent_id: int, version: str, *, by: Principal, now: datetime) -> Agent:
     """Make an existing version the current one again."""
-    _locked(tx, agent_id, by)
+    agent = _locked(tx, agent_id, by)
     found = agent_store.find_version(tx, agent_id, version)
     if found is None:
         raise NotFound(f"Agent {agent_id} has no version {version!r}.")
     agent_store.point_to(tx, agent_id, found.id, now=now)
+    _audit_version(tx, "agent.rollback", agent, version, by, now)
     return _existing(tx, agent_id, by)
+
+
+def version(connection: Connection, agent_id: int, name: str, *, by: Principal) -> AgentVersion:
+    get(connection, agent_id, by=by)
+    found = agent_store.find_version(connection, agent_id, name)
+    if found is None:
+        raise NotFound(f"Agent {agent_id} has no version {name[:64]!r}.")
+    return found
 
 
 def versions(connection: Connection, agent_id: int, *, by: Principal) -> list[AgentVersion]:
     get(connection, agent_id, by=by)
     return agent_store.versions(connection, agent_id)
+
+
+def _audit_version(
+    tx: Connection, action: str, agent: Agent, version: str, by: Principal, now: datetime
+) -> None:
+    before, after = {"version": agent.current.spec.version}, {"version": version}
+    audit.record(tx, action, f"agent {agent.id}", by=by, now=now, before=before, after=after)
 
 
 def _locked(tx: Connection, agent_id: int, by: Principal) -> Agent:

@@ -93,24 +93,34 @@ def expire_due(tx: Connection, *, now: datetime) -> int:
     return len(ended)
 
 
-def get(connection: Connection, approval_id: int, *, now: datetime) -> Approval:
+def get(connection: Connection, approval_id: int, *, by: Principal = SYSTEM, now: datetime) -> Approval:
+    """Raises ``NotFound`` for an approval that somebody else asked for, unless the caller has a role."""
     found = approval_store.get(connection, approval_id)
-    if found is None:
-        raise NotFound(f"There is no approval {approval_id}.")
+    if found is None or (not _sees_all(connection, by) and found.requested_by != by.user):
+        raise NotFound(f"There is no approval {approval_id}, or you may not see it.")
     return found.at(now)
 
 
 def page(
     connection: Connection,
     *,
+    by: Principal = SYSTEM,
     now: datetime,
     purpose: Purpose | None = None,
     subject: str | None = None,
     after: int = 0,
     limit: int,
 ) -> list[Approval]:
-    found = approval_store.page(connection, purpose=purpose, subject=subject, after=after, limit=limit)
+    """In the order in which they were asked for: the caller's, or for who has a role all."""
+    requested_by = None if _sees_all(connection, by) else by.user
+    found = approval_store.page(
+        connection, purpose=purpose, subject=subject, requested_by=requested_by, after=after, limit=limit
+    )
     return [approval.at(now) for approval in found]
+
+
+def _sees_all(connection: Connection, by: Principal) -> bool:
+    return by.admin or bool(roles.of_user(connection, by.user))
 
 
 def _locked(tx: Connection, approval_id: int) -> Approval:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from gaelp_ray.domain.access import Principal
+from gaelp_ray.domain.access import SYSTEM, Principal
 from gaelp_ray.domain.audit import GENESIS, Break, Record, Seal, Sealed, breaks, canonical
 from gaelp_ray.domain.roles import Role, require
 from gaelp_ray.store import audit as audit_store
@@ -51,13 +51,14 @@ class Proof:
         return not self.breaks
 
 
-def verify(tx: Connection, *, anchor: Seal | None = None) -> Proof:
+def verify(tx: Connection, *, anchor: Seal | None = None, by: Principal = SYSTEM) -> Proof:
     """Read the whole chain as of one moment and find every record that was edited, removed or moved.
 
     ``anchor`` is an end of the chain that was kept elsewhere; with it, a chain that was written anew is found
-    too. Runs as a transaction of its own.
+    too. Runs as a transaction of its own. Needs the role of an auditor.
     """
     audit_store.see_one_moment(tx)
+    _require_auditor(tx, by)
     head = audit_store.head(tx)
     if head is None:
         return Proof(GENESIS, (Break(0, "head", "The end of the chain was removed."),))
@@ -74,16 +75,21 @@ def page(
     *,
     by: Principal,
     subject: str | None = None,
+    actor: str | None = None,
     action: str | None = None,
     after: int = 0,
     limit: int,
 ) -> list[Sealed]:
     """Records with numbers above ``after``, in order. Needs the role of an auditor."""
-    require(Role.AUDITOR, role_store.of_user(connection, by.user), by)
-    return audit_store.page(connection, subject=subject, action=action, after=after, limit=limit)
+    _require_auditor(connection, by)
+    return audit_store.page(connection, subject=subject, actor=actor, action=action, after=after, limit=limit)
 
 
 def export(connection: Connection, *, by: Principal) -> Iterator[Sealed]:
     """The whole chain, to be kept elsewhere. Needs the role of an auditor."""
-    require(Role.AUDITOR, role_store.of_user(connection, by.user), by)
+    _require_auditor(connection, by)
     return audit_store.chain(connection)
+
+
+def _require_auditor(connection: Connection, by: Principal) -> None:
+    require(Role.AUDITOR, role_store.of_user(connection, by.user), by)

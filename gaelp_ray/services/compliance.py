@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -34,6 +36,16 @@ def report(
     for row in rows(connection, since=since, until=until, by=by, now=now):
         found[row["section"]].append(row)
     return found
+
+
+def to_csv(found: Mapping[str, Sequence[Row]]) -> str:
+    """A report as CSV, with a line of ``COLUMNS`` first."""
+    written = io.StringIO()
+    writer = csv.DictWriter(written, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for section in found.values():
+        writer.writerows(section)
+    return written.getvalue()
 
 
 def rows(

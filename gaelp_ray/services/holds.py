@@ -10,6 +10,7 @@ from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.errors import Forbidden, NotFound
 from gaelp_ray.domain.holds import Hold, HoldMode, HoldScope, check_hold
 from gaelp_ray.services import agents as agent_service
+from gaelp_ray.services import audit
 from gaelp_ray.store import agents as agent_store
 from gaelp_ray.store import holds as hold_store
 from gaelp_ray.store import quotas as quota_store
@@ -32,14 +33,17 @@ def place(
     """
     check_hold(scope, name)
     _require_right(tx, scope, name, by)
-    _require_not_anothers(hold_store.get(tx, scope, name), by)
+    before = hold_store.get(tx, scope, name)
+    _require_not_anothers(before, by)
     hold = Hold(scope, name, mode, reason, by.user, now)
     revision.bump(tx)
     hold_store.put(tx, hold)
+    was = None if before is None else _facts(before)
+    audit.record(tx, "hold.place", _subject(hold), by=by, now=now, before=was, after=_facts(hold))
     return hold
 
 
-def lift(tx: Connection, scope: HoldScope, name: str, *, by: Principal) -> None:
+def lift(tx: Connection, scope: HoldScope, name: str, *, by: Principal, now: datetime) -> None:
     """Let jobs start again. What an admin holds only an admin lets go."""
     check_hold(scope, name)
     _require_right(tx, scope, name, by)
@@ -49,6 +53,7 @@ def lift(tx: Connection, scope: HoldScope, name: str, *, by: Principal) -> None:
     _require_not_anothers(hold, by)
     revision.bump(tx)
     hold_store.remove(tx, scope, name)
+    audit.record(tx, "hold.lift", _subject(hold), by=by, now=now, before=_facts(hold))
 
 
 def in_force(connection: Connection, *, by: Principal) -> list[Hold]:
@@ -68,6 +73,14 @@ def in_force(connection: Connection, *, by: Principal) -> list[Hold]:
         HoldScope.AGENT: owned,
     }
     return [hold for hold in holds if hold.name in mine[hold.scope]]
+
+
+def _subject(hold: Hold) -> str:
+    return f"hold on {hold.scope} {hold.name}".rstrip()
+
+
+def _facts(hold: Hold) -> dict[str, object]:
+    return {"mode": hold.mode, "reason": hold.reason, "by": hold.by}
 
 
 def _require_right(connection: Connection, scope: HoldScope, name: str, by: Principal) -> None:

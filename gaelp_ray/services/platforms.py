@@ -11,15 +11,22 @@ from gaelp_ray.domain.access import SYSTEM, Principal
 from gaelp_ray.domain.ledger import Correct, HeldMoney, Outcome, Receipt
 from gaelp_ray.domain.platforms import DeliveryReport, Placements
 from gaelp_ray.domain.reconciliation import Mismatch, reconcile, repairs
-from gaelp_ray.services import audit, ledger
+from gaelp_ray.domain.roles import Role
+from gaelp_ray.services import audit, ledger, roles
 from gaelp_ray.store import accounts as account_store
 from gaelp_ray.store import ledger as ledger_store
 from gaelp_ray.store import platforms as platform_store
 from gaelp_ray.store import reviews as review_store
 
 
-def receive(tx: Connection, reports: Sequence[DeliveryReport], *, now: datetime) -> int:
-    """Store reports as they come; those that were received before are left. Returns how many are new."""
+def receive(
+    tx: Connection, reports: Sequence[DeliveryReport], *, by: Principal = SYSTEM, now: datetime
+) -> int:
+    """Store reports as they come; those that were received before are left. Returns how many are new.
+
+    Needs the role of an operator.
+    """
+    roles.require(tx, Role.OPERATOR, by=by)
     return platform_store.add(tx, reports, now=now)
 
 
@@ -37,11 +44,14 @@ def differences(
     until: datetime,
     now: datetime,
     placed: Sequence[str] = (),
+    by: Principal = SYSTEM,
 ) -> list[Mismatch]:
     """On which orders a platform and the ledger differ: those of which reports came in the period.
 
-    ``placed`` names orders that were placed there, to find those of which it said nothing.
+    ``placed`` names orders that were placed there, to find those of which it said nothing. Needs the role of
+    an operator or auditor.
     """
+    roles.require(connection, Role.OPERATOR, Role.AUDITOR, by=by)
     return _compare(connection, platform, since, until, now, placed)[0]
 
 
@@ -54,7 +64,11 @@ def book(
     now: datetime,
     by: Principal = SYSTEM,
 ) -> list[Outcome]:
-    """Settle and correct the ledger to what a platform reports; asked again it changes nothing."""
+    """Settle and correct the ledger to what a platform reports; asked again it changes nothing.
+
+    Needs the role of an operator.
+    """
+    roles.require(tx, Role.OPERATOR, by=by)
     _, holds = _compare(tx, platform, since, until, now)
     account_store.lock(tx, {i for held in holds.values() for i in held.account_ids})
     # Once more, now that nobody else can resolve these holds.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,15 +10,19 @@ from sqlalchemy import Connection
 
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.agents import AgentType
-from gaelp_ray.domain.errors import NotFound
+from gaelp_ray.domain.approvals import Purpose
+from gaelp_ray.domain.errors import InvalidInput, NotFound
 from gaelp_ray.domain.roles import Role
 from gaelp_ray.domain.safety import policies as rules
 from gaelp_ray.domain.safety.dry_run import Replayed, replay
 from gaelp_ray.domain.safety.policies import Attach, Attachment, Policy
-from gaelp_ray.services import agents, audit, roles
+from gaelp_ray.services import agents, approvals, audit, roles
 from gaelp_ray.store import agents as agent_store
 from gaelp_ray.store import policies as policy_store
 from gaelp_ray.store import reviews as review_store
+
+#: Actions that one dry run looks at.
+MAX_HISTORY = 50_000
 
 
 def write(tx: Connection, name: str, document: Mapping[str, Any], *, by: Principal, now: datetime) -> Policy:
@@ -32,13 +36,18 @@ def write(tx: Connection, name: str, document: Mapping[str, Any], *, by: Princip
 def attach(
     tx: Connection, name: str, version: int | None, to: Attachment, *, by: Principal, now: datetime
 ) -> Policy:
-    """Attach a version, the newest unless named, in place of any other version of the same policy there."""
+    """Attach a version, the newest unless named, in place of any other version of the same policy there.
+
+    Another version may ask for less: in place of one that binds real money it uses up an approval.
+    """
     roles.require(tx, Role.OPERATOR, by=by)
     policy = get(tx, name, version)
     if to.scope is Attach.AGENT and agent_store.get(tx, int(to.subject)) is None:
         raise NotFound(f"There is no agent {to.subject}.")
     replaced = policy_store.detach(tx, name, to, by=by.user, now=now)
     policy_store.attach(tx, policy, to, by=by.user, now=now)
+    if replaced not in {None, policy.id}:
+        _use_approval(tx, name, to, used_for=f"attach {policy.label} to {_place(to)}", by=by, now=now)
     before = None if replaced is None else {"policy_id": replaced}
     after = {"policy_id": policy.id, "policy": policy.label}
     audit.record(tx, "policy.attach", _place(to), by=by, now=now, before=before, after=after)
@@ -46,11 +55,15 @@ def attach(
 
 
 def detach(tx: Connection, name: str, to: Attachment, *, by: Principal, now: datetime) -> None:
-    """Raises ``NotFound`` if no version of the policy is attached there."""
+    """Take a policy away. Raises ``NotFound`` if no version of it is attached there.
+
+    Where it binds real money this uses up an approval.
+    """
     roles.require(tx, Role.OPERATOR, by=by)
     removed = policy_store.detach(tx, name, to, by=by.user, now=now)
     if removed is None:
-        raise NotFound(f"Policy {name!r} is not attached to {_place(to)}.")
+        raise NotFound(f"Policy {name[:140]!r} is not attached to {_place(to)}.")
+    _use_approval(tx, name, to, used_for=f"detach {name} from {_place(to)}", by=by, now=now)
     before = {"policy_id": removed, "name": name}
     audit.record(tx, "policy.detach", _place(to), by=by, now=now, before=before)
 
@@ -59,12 +72,26 @@ def get(connection: Connection, name: str, version: int | None = None) -> Policy
     """The newest version unless one is named."""
     found = policy_store.get(connection, name, version)
     if found is None:
-        raise NotFound(f"There is no policy {name!r}" + (f" in version {version}." if version else "."))
+        raise NotFound(f"There is no policy {name[:140]!r}" + (f" in version {version}." if version else "."))
     return found
 
 
 def page(connection: Connection, *, name: str | None = None, after: int = 0, limit: int) -> list[Policy]:
     return policy_store.page(connection, name=name, after=after, limit=limit)
+
+
+def places(connection: Connection, policies: Sequence[Policy]) -> dict[int, list[Attachment]]:
+    """What each of these versions is attached to now, by its id."""
+    found: dict[int, list[Attachment]] = {policy.id: [] for policy in policies}
+    for policy_id, place in policy_store.attachments(connection, list(found)):
+        found[policy_id].append(place)
+    return found
+
+
+def binding(connection: Connection, agent_id: int, *, by: Principal) -> list[Policy]:
+    """As ``of_agent``, for those who may see the agent."""
+    agents.get(connection, agent_id, by=by)
+    return of_agent(connection, agent_id)
 
 
 def of_agent(connection: Connection, agent_id: int) -> list[Policy]:
@@ -98,10 +125,32 @@ def dry_run(
     until: datetime,
     timezone: str = "UTC",
 ) -> list[Replayed]:
-    """What a policy would have said to the actions that an agent asked for; nothing is stored."""
+    """What a policy would have said to the actions that an agent asked for; nothing is stored.
+
+    Raises ``InvalidInput`` for a time in which there were more than ``MAX_HISTORY``.
+    """
     agents.get(connection, agent_id, by=by)
-    history = review_store.history(connection, agent_id, since=since, until=until)
+    history = review_store.history(connection, agent_id, since=since, until=until, limit=MAX_HISTORY + 1)
+    if len(history) > MAX_HISTORY:
+        raise InvalidInput(
+            f"Agent {agent_id} asked for more than {MAX_HISTORY} actions in that time; choose a shorter one."
+        )
     return replay([policy], history, timezone=timezone)
+
+
+def _use_approval(
+    tx: Connection, name: str, to: Attachment, *, used_for: str, by: Principal, now: datetime
+) -> None:
+    """What makes real money less safe two people must have agreed to; an admin decides alone."""
+    if not by.admin and _binds_real_money(tx, to):
+        approvals.use(tx, Purpose.POLICY, f"policy {name}", used_for=used_for, by=by, now=now)
+
+
+def _binds_real_money(connection: Connection, to: Attachment) -> bool:
+    if to.scope is Attach.AGENT:
+        agent = agent_store.get(connection, int(to.subject))
+        return agent is not None and agent.type is AgentType.REAL_DEPLOYMENT
+    return to.scope is Attach.GLOBAL or to.subject == AgentType.REAL_DEPLOYMENT
 
 
 def _place(to: Attachment) -> str:

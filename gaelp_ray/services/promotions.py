@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -14,6 +15,7 @@ from gaelp_ray.domain.errors import NotEligible, NotFound
 from gaelp_ray.domain.promotion import Evidence, RequiredEvidence, all_missing
 from gaelp_ray.services import agents, approvals, audit, policies
 from gaelp_ray.store import agents as agent_store
+from gaelp_ray.store import approvals as approval_store
 from gaelp_ray.store import promotions as promotion_store
 
 #: What holds where no policy asks for evidence: the gate is never simply open.
@@ -35,6 +37,30 @@ def evidence(connection: Connection, version_id: int, *, by: Principal) -> list[
     return promotion_store.evidence(connection, version_id)
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a version stands before the gate."""
+
+    promoted: bool
+    #: What the best evidence of it does not show yet.
+    missing: tuple[str, ...]
+    #: How many people must approve, and whether a valid approval of so many is there.
+    people: int
+    approved: bool
+
+
+def standing(connection: Connection, version_id: int, *, by: Principal, now: datetime) -> Standing:
+    version = _version(connection, version_id, by)
+    people = _people(_required(connection, version))
+    valid = approval_store.valid(connection, Purpose.PROMOTION, f"version {version_id}", now=now)
+    return Standing(
+        promotion_store.is_promoted(connection, version_id),
+        tuple(_best(connection, version, now)[1]),
+        people,
+        people == 0 or any(approval.needed >= people for approval in valid),
+    )
+
+
 def missing(connection: Connection, version_id: int, *, by: Principal, now: datetime) -> list[str]:
     """What the best evidence of a version does not show yet; empty where only approvals may be missing."""
     version = _version(connection, version_id, by)
@@ -54,7 +80,7 @@ def promote(tx: Connection, version_id: int, *, by: Principal, now: datetime) ->
         raise NotEligible(
             f"Version {version_id} may not spend real money yet: {' '.join(lacking)}", missing=lacking
         )
-    people = max(rule.approvals for rule in _required(tx, version))
+    people = _people(_required(tx, version))
     subject, used = f"version {version_id}", None
     if people:
         used = approvals.use(tx, Purpose.PROMOTION, subject, used_for=subject, by=by, now=now, needed=people)
@@ -89,6 +115,10 @@ def _required(connection: Connection, version: AgentVersion) -> list[RequiredEvi
     ruling += policies.of_agent(connection, version.agent_id)
     rules = [rule for policy in ruling for rule in policy.rules if isinstance(rule, RequiredEvidence)]
     return rules or [DEFAULT]
+
+
+def _people(required: Sequence[RequiredEvidence]) -> int:
+    return max(rule.approvals for rule in required)
 
 
 def _version(connection: Connection, version_id: int, by: Principal) -> AgentVersion:

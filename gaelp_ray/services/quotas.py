@@ -21,7 +21,9 @@ from gaelp_ray.domain.quotas import (
     Verdict,
     check_quota,
     sum_of,
+    written,
 )
+from gaelp_ray.services import audit
 from gaelp_ray.store import queue as queue_store
 from gaelp_ray.store import quotas as quota_store
 from gaelp_ray.store import revision
@@ -37,16 +39,23 @@ def put(tx: Connection, quota: Quota, *, by: Principal, now: datetime) -> Stored
     by.require_admin()
     check_quota(quota)
     revision.bump(tx)
+    before = quota_store.get(tx, quota.kind, quota.name)
     quota_store.put(tx, quota, by=by.user, now=now)
+    was = None if before is None else _facts(before.quota)
+    audit.record(
+        tx, "quota.set", _subject(quota.kind, quota.name), by=by, now=now, before=was, after=_facts(quota)
+    )
     return StoredQuota(quota, now, by.user)
 
 
-def delete(tx: Connection, kind: QuotaKind, name: str, *, by: Principal) -> None:
+def delete(tx: Connection, kind: QuotaKind, name: str, *, by: Principal, now: datetime) -> None:
     """Take a quota away: the default one applies then, or no limit at all. Admins only."""
     by.require_admin()
     revision.bump(tx)
-    if not quota_store.remove(tx, kind, name):
+    before = quota_store.get(tx, kind, name)
+    if before is None or not quota_store.remove(tx, kind, name):
         raise NotFound(f"There is no quota of {kind} {name!r}.")
+    audit.record(tx, "quota.delete", _subject(kind, name), by=by, now=now, before=_facts(before.quota))
 
 
 def get(connection: Connection, kind: QuotaKind, name: str, *, by: Principal) -> StoredQuota:
@@ -147,6 +156,21 @@ def _readable(connection: Connection, kind: QuotaKind, name: str, by: Principal)
     if not known or not (by.admin or name in mine):
         raise NotFound(f"There is no quota of {kind} {name[:140]!r}, or you may not see it.")
     return book
+
+
+def _subject(kind: QuotaKind, name: str) -> str:
+    return f"quota of {kind} {name}"
+
+
+def _facts(quota: Quota) -> dict[str, object]:
+    return {
+        "team": quota.team,
+        "limit": written(quota.limit),
+        "borrowing": written(quota.borrowing),
+        "lending": written(quota.lending),
+        "weight": quota.weight,
+        "queued": quota.queued,
+    }
 
 
 def _in_force(book: QuotaBook, kind: QuotaKind, name: str) -> Quota:

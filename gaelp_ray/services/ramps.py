@@ -10,13 +10,14 @@ from sqlalchemy import Connection
 
 from gaelp_ray.domain import ramps as rules
 from gaelp_ray.domain.access import SYSTEM, Principal
+from gaelp_ray.domain.agents import AgentVersion
 from gaelp_ray.domain.errors import Conflict, InvalidInput, NotFound
 from gaelp_ray.domain.ledger import Account, Money, Scope
 from gaelp_ray.domain.money import whole_micros
-from gaelp_ray.domain.ramps import LIVE_RAMPS, Bar, Ramp, RampState, Stage
+from gaelp_ray.domain.ramps import LIVE_RAMPS, Ramp, RampState, Stage, Watch
 from gaelp_ray.domain.roles import Role
 from gaelp_ray.domain.safety.verdicts import Severity
-from gaelp_ray.domain.switches import Switch, SwitchScope
+from gaelp_ray.domain.switches import Switch, SwitchScope, check_reason
 from gaelp_ray.domain.windows import Period
 from gaelp_ray.services import accounts, audit, promotions, roles
 from gaelp_ray.store import agents as agent_store
@@ -32,6 +33,7 @@ def start(
     account_id: int,
     full_day_micros: int,
     *,
+    watch: Watch,
     by: Principal,
     now: datetime,
     stages: Sequence[Stage] = rules.DEFAULT_STAGES,
@@ -56,6 +58,7 @@ def start(
         version_id=version_id,
         previous_version_id=agent.current.id if agent.current.id != version_id else None,
         account_id=account_id,
+        watch=watch,
         by=by.user,
         now=now,
     )
@@ -65,24 +68,36 @@ def start(
     return stored
 
 
-def advance(tx: Connection, ramp_id: int, *, values: Sequence[float], bar: Bar, now: datetime) -> StoredRamp:
+def version(connection: Connection, agent_id: int, name: str, *, by: Principal) -> AgentVersion:
+    """What ``start`` takes, by its name; an operator need not own the agent."""
+    roles.require(connection, Role.OPERATOR, by=by)
+    found = agent_store.find_version(connection, agent_id, name)
+    if found is None:
+        raise NotFound(f"There is no agent {agent_id} with a version {name[:64]!r}.")
+    return found
+
+
+def advance(tx: Connection, ramp_id: int, *, now: datetime) -> StoredRamp:
     """Take a ramp one step: up when its stage was held and healthy, back at the first trouble.
 
-    Trouble is an engaged kill switch of the agent, a halt by a policy, or ``values`` below the bar. A
-    rollback points the agent to its previous version and lets it spend nothing more today or later. While a
-    switch of more than the agent is engaged the ramp stays as it is.
+    Trouble is an engaged kill switch of the agent, a halt by a policy, or values of the watched metric since
+    the stage began that are below the bar. A rollback points the agent to its previous version and lets it
+    spend nothing more today or later. While a switch of more than the agent is engaged the ramp stays as it
+    is.
     """
     stored = _locked(tx, ramp_id)
     switch = _switch(tx, stored)
     if switch is not None and switch.target.scope is not SwitchScope.AGENT:
         return stored
-    health, why = rules.assess(values, bar, trouble=_trouble(tx, stored, switch))
+    values = ramp_store.stage_values(tx, ramp_id)
+    health, why = rules.assess(values, stored.watch.bar, trouble=_trouble(tx, stored, switch))
     return _step(tx, stored, rules.step(stored.ramp, health, why, now), SYSTEM, now)
 
 
 def roll_back(tx: Connection, ramp_id: int, *, reason: str, by: Principal, now: datetime) -> StoredRamp:
     """Roll a live ramp back by hand. Needs the role of an operator."""
     roles.require(tx, Role.OPERATOR, by=by)
+    check_reason(reason)
     stored = _locked(tx, ramp_id)
     if stored.ramp.state not in LIVE_RAMPS:
         raise Conflict(f"Ramp {ramp_id} is {stored.ramp.state}; only a live one is rolled back.")
@@ -90,16 +105,32 @@ def roll_back(tx: Connection, ramp_id: int, *, reason: str, by: Principal, now: 
     return _step(tx, stored, rolled_back, by, now)
 
 
-def get(connection: Connection, ramp_id: int) -> StoredRamp:
+def get(connection: Connection, ramp_id: int, *, by: Principal = SYSTEM) -> StoredRamp:
+    """Raises ``NotFound`` unless the caller owns the agent or has a role."""
     found = ramp_store.get(connection, ramp_id)
-    if found is None:
-        raise NotFound(f"There is no ramp {ramp_id}.")
+    if found is None or found not in _visible(connection, [found], by):
+        raise NotFound(f"There is no ramp {ramp_id}, or you may not see it.")
     return found
 
 
-def live(connection: Connection) -> list[StoredRamp]:
-    """Those that still go up or back."""
-    return ramp_store.live(connection)
+def live(connection: Connection, *, by: Principal = SYSTEM) -> list[StoredRamp]:
+    """Those that still go up or back: of the caller's agents, or for who has a role all."""
+    return _visible(connection, ramp_store.live(connection), by)
+
+
+def of_agent(
+    connection: Connection, agent_id: int, *, by: Principal, before: int | None = None, limit: int
+) -> list[StoredRamp]:
+    """Live and ended ones, newest first."""
+    found = ramp_store.page(connection, agent_id=agent_id, before=before, limit=limit)
+    return _visible(connection, found, by)
+
+
+def _visible(connection: Connection, found: Sequence[StoredRamp], by: Principal) -> list[StoredRamp]:
+    if by.admin or roles.of_user(connection, by.user):
+        return list(found)
+    agents = agent_store.get_many(connection, sorted({each.agent_id for each in found}))
+    return [each for each in found if each.agent_id in agents and agents[each.agent_id].owner == by.user]
 
 
 def _step(tx: Connection, stored: StoredRamp, ramp: Ramp, by: Principal, now: datetime) -> StoredRamp:

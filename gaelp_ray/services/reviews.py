@@ -12,13 +12,14 @@ from gaelp_ray.domain.access import SYSTEM, Principal
 from gaelp_ray.domain.approvals import Purpose, covers
 from gaelp_ray.domain.errors import Denied, Halted, IdempotencyConflict, InvalidInput
 from gaelp_ray.domain.ledger import Account, Hold, Money, Outcome, Receipt, Scope, granted
+from gaelp_ray.domain.roles import Role
 from gaelp_ray.domain.safety.caps import ApprovalAbove, SpendCap
 from gaelp_ray.domain.safety.policies import Policy
 from gaelp_ray.domain.safety.review import review
-from gaelp_ray.domain.safety.verdicts import Action, Allow, Clip, Deny, Halt, Measured, Verdict
+from gaelp_ray.domain.safety.verdicts import Action, Allow, Clip, Deny, Halt, Measured, Severity, Verdict
 from gaelp_ray.domain.switches import Switch, SwitchScope, Target
 from gaelp_ray.domain.windows import window
-from gaelp_ray.services import agents, approvals, audit, ledger, policies
+from gaelp_ray.services import agents, approvals, audit, ledger, policies, roles
 from gaelp_ray.store import accounts as account_store
 from gaelp_ray.store import approvals as approval_store
 from gaelp_ray.store import reviews as review_store
@@ -90,18 +91,31 @@ def admit(
 
 
 def violations(
-    connection: Connection, *, by: Principal, agent_id: int | None = None, after: int = 0, limit: int
+    connection: Connection,
+    *,
+    by: Principal,
+    agent_id: int | None = None,
+    severity: Severity | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    after: int = 0,
+    limit: int,
 ) -> list[Violation]:
-    """Broken rules in the order in which they were recorded: of one agent, or for an admin of all."""
+    """Broken rules in the order in which they were recorded: of one agent, or for an auditor of all."""
     if agent_id is None:
-        by.require_admin()
+        roles.require(connection, Role.AUDITOR, by=by)
     else:
         agents.get(connection, agent_id, by=by)
-    return review_store.violations_page(connection, agent_id=agent_id, after=after, limit=limit)
+    return review_store.violations_page(
+        connection, agent_id=agent_id, severity=severity, since=since, until=until, after=after, limit=limit
+    )
 
 
-def violation_counts(connection: Connection, *, since: datetime) -> dict[tuple[str, str], int]:
-    """How many of each severity and code, for alerts."""
+def violation_counts(
+    connection: Connection, *, since: datetime, by: Principal = SYSTEM
+) -> dict[tuple[str, str], int]:
+    """How many of each severity and code, for alerts. Needs the role of an auditor."""
+    roles.require(connection, Role.AUDITOR, by=by)
     return review_store.count_violations(connection, since=since)
 
 

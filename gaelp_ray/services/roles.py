@@ -12,6 +12,7 @@ from gaelp_ray.domain.errors import InvalidInput
 from gaelp_ray.domain.roles import Role
 from gaelp_ray.services import audit
 from gaelp_ray.store import roles as role_store
+from gaelp_ray.store.roles import Grant
 
 
 def grant(tx: Connection, user: str, role: Role, *, by: Principal, now: datetime) -> None:
@@ -28,11 +29,18 @@ def revoke(tx: Connection, user: str, role: Role, *, by: Principal, now: datetim
         audit.record(tx, "role.revoke", f"user {user}", by=by, now=now, before={"role": role})
 
 
+def grants(connection: Connection, *, by: Principal) -> list[Grant]:
+    """Who has which role, by user and role; who is no admin sees his own."""
+    return role_store.grants(connection, user=None if by.admin else by.user)
+
+
 def of_user(connection: Connection, user: str) -> frozenset[Role]:
     return role_store.of_user(connection, user)
 
 
-def require(connection: Connection, role: Role, *, by: Principal) -> None:
-    """Raise ``Forbidden`` unless the caller has the role."""
+def require(connection: Connection, role: Role, *others: Role, by: Principal) -> None:
+    """Raise ``Forbidden`` unless the caller has one of the roles."""
     if not by.admin:
-        roles.require(role, role_store.of_user(connection, by.user), by)
+        held = role_store.of_user(connection, by.user)
+        if not held.intersection(others):
+            roles.require(role, held, by)

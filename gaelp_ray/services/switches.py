@@ -10,7 +10,7 @@ from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.agents import Agent
 from gaelp_ray.domain.errors import NotFound
 from gaelp_ray.domain.roles import Role
-from gaelp_ray.domain.switches import Board, Switch, SwitchScope, Target, check_reason, covering
+from gaelp_ray.domain.switches import EVERYTHING, Board, Switch, SwitchScope, Target, check_reason, covering
 from gaelp_ray.services import audit, roles
 from gaelp_ray.store import agents as agent_store
 from gaelp_ray.store import switches as switch_store
@@ -45,6 +45,18 @@ def release(tx: Connection, target: Target, *, reason: str, by: Principal, now: 
 
 def engaged(connection: Connection) -> list[Switch]:
     return switch_store.engaged(connection)
+
+
+def visible(connection: Connection, *, by: Principal) -> list[Switch]:
+    """Engaged switches: those that stop the caller, or for an operator or auditor all."""
+    found = switch_store.engaged(connection)
+    if by.admin or roles.of_user(connection, by.user) & {Role.OPERATOR, Role.AUDITOR}:
+        return found
+    named = [int(each.target.subject) for each in found if each.target.scope is SwitchScope.AGENT]
+    agents = agent_store.get_many(connection, named)
+    own = {Target(SwitchScope.AGENT, str(i)) for i, agent in agents.items() if agent.owner == by.user}
+    own |= {EVERYTHING, Target(SwitchScope.USER, by.user)}
+    return [each for each in found if each.target in own or each.target.scope is SwitchScope.CAMPAIGN]
 
 
 def board(connection: Connection) -> Board:

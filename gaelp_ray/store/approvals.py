@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Select, insert, select, update
 
 from gaelp_ray.domain.approvals import Approval, ApprovalState, NewApproval, Purpose, Vote
 from gaelp_ray.store.tables import approval_votes, approvals
@@ -45,6 +45,7 @@ def page(
     *,
     purpose: Purpose | None = None,
     subject: str | None = None,
+    requested_by: str | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
     after: int = 0,
@@ -57,6 +58,8 @@ def page(
         query = query.where(columns.purpose == purpose)
     if subject is not None:
         query = query.where(columns.subject == subject)
+    if requested_by is not None:
+        query = query.where(columns.requested_by == requested_by)
     if since is not None:
         query = query.where(columns.requested_at >= since)
     if until is not None:
@@ -64,10 +67,19 @@ def page(
     return _with_votes(connection, connection.execute(query).all())
 
 
+def valid(connection: Connection, purpose: Purpose, subject: str, *, now: datetime) -> list[Approval]:
+    """Approved and not used, the largest amount last."""
+    return _with_votes(connection, connection.execute(_valid(purpose, subject, now)).all())
+
+
 def lock_valid(tx: Connection, purpose: Purpose, subject: str, *, now: datetime) -> list[Approval]:
-    """Approved and not used, the largest amount last; held until the end of the transaction."""
+    """As ``valid``; held until the end of the transaction."""
+    return _with_votes(tx, tx.execute(_valid(purpose, subject, now).with_for_update()).all())
+
+
+def _valid(purpose: Purpose, subject: str, now: datetime) -> Select[Any]:
     columns = approvals.c
-    query = (
+    return (
         select(approvals)
         .where(
             columns.purpose == purpose,
@@ -76,9 +88,7 @@ def lock_valid(tx: Connection, purpose: Purpose, subject: str, *, now: datetime)
             columns.expires_at > now,
         )
         .order_by(columns.amount_micros.nulls_first(), columns.id)
-        .with_for_update()
     )
-    return _with_votes(tx, tx.execute(query).all())
 
 
 def save(tx: Connection, approval: Approval) -> None:

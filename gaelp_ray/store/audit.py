@@ -60,6 +60,7 @@ def page(
     connection: Connection,
     *,
     subject: str | None = None,
+    actor: str | None = None,
     action: str | None = None,
     after: int,
     limit: int,
@@ -69,6 +70,8 @@ def page(
     query = select(audit_records).where(columns.seq > after).order_by(columns.seq).limit(limit)
     if subject is not None:
         query = query.where(columns.subject == subject)
+    if actor is not None:
+        query = query.where(columns.actor == actor)
     if action is not None:
         query = query.where(columns.action == action)
     return [_sealed(row) for row in connection.execute(query)]

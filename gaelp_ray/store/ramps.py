@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
-from gaelp_ray.domain.ramps import LIVE_RAMPS, Ramp, RampState, Stage
-from gaelp_ray.store.tables import ramps
+from gaelp_ray.domain.ramps import LIVE_RAMPS, MAX_SAMPLES, Bar, Ramp, RampState, Stage, Watch
+from gaelp_ray.store.tables import metric_points, ramps
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,7 @@ class StoredRamp:
     #: What a rollback points the agent to.
     previous_version_id: int | None
     account_id: int
+    watch: Watch
     ramp: Ramp
     started_by: str
     started_at: datetime
@@ -33,6 +34,7 @@ def add(
     version_id: int,
     previous_version_id: int | None,
     account_id: int,
+    watch: Watch,
     by: str,
     now: datetime,
 ) -> StoredRamp:
@@ -44,6 +46,9 @@ def add(
             version_id=version_id,
             previous_version_id=previous_version_id,
             account_id=account_id,
+            metric=watch.metric,
+            min_samples=watch.bar.min_samples,
+            min_value=watch.bar.min_value,
             full_day_micros=ramp.full_day_micros,
             stages=[{"percent": s.percent, "holds_for_s": s.holds_for.total_seconds()} for s in ramp.stages],
             started_by=by,
@@ -69,8 +74,39 @@ def live(connection: Connection) -> list[StoredRamp]:
     return [_stored(row) for row in connection.execute(query)]
 
 
+def page(connection: Connection, *, agent_id: int, before: int | None, limit: int) -> list[StoredRamp]:
+    """Those of an agent, newest first, ids below ``before``."""
+    query = select(ramps).where(ramps.c.agent_id == agent_id).order_by(ramps.c.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(ramps.c.id < before)
+    return [_stored(row) for row in connection.execute(query)]
+
+
+def stage_values(connection: Connection, ramp_id: int) -> list[float]:
+    """What the watched metric was since the stage began, oldest first; the newest ``MAX_SAMPLES``."""
+    value = metric_points.c["values"][ramps.c.metric].as_float()
+    query = (
+        select(value)
+        .select_from(ramps)
+        .join(metric_points, metric_points.c.agent_id == ramps.c.agent_id)
+        .where(
+            ramps.c.id == ramp_id,
+            metric_points.c.id > ramps.c.points_after,
+            metric_points.c.at > ramps.c.stage_since,
+            metric_points.c["values"].has_key(ramps.c.metric),
+        )
+        .order_by(metric_points.c.id.desc())
+        .limit(MAX_SAMPLES)
+    )
+    return list(reversed(connection.execute(query).scalars().all()))
+
+
 def save(tx: Connection, ramp_id: int, ramp: Ramp) -> None:
     tx.execute(update(ramps).where(ramps.c.id == ramp_id).values(**_values(ramp)))
+
+
+#: As of the statement that writes it.
+_NEWEST_POINT = select(func.coalesce(func.max(metric_points.c.id), 0)).scalar_subquery()
 
 
 def _values(ramp: Ramp) -> dict[str, Any]:
@@ -78,6 +114,7 @@ def _values(ramp: Ramp) -> dict[str, Any]:
         "state": ramp.state,
         "stage": ramp.stage,
         "stage_since": ramp.stage_since,
+        "points_after": _NEWEST_POINT,
         "reason": ramp.reason,
         "ended_at": None if ramp.state in LIVE_RAMPS else ramp.stage_since,
     }
@@ -98,6 +135,7 @@ def _stored(row: Any) -> StoredRamp:
         row.version_id,
         row.previous_version_id,
         row.account_id,
+        Watch(row.metric, Bar(row.min_samples, row.min_value)),
         ramp,
         row.started_by,
         row.started_at,

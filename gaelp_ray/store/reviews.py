@@ -85,13 +85,16 @@ def find(connection: Connection, key: str) -> tuple[Action, Verdict] | None:
     return asked, Clip(allowed, reasons) if reasons else Allow(allowed)
 
 
-def history(connection: Connection, agent_id: int, *, since: datetime, until: datetime) -> list[Recorded]:
+def history(
+    connection: Connection, agent_id: int, *, since: datetime, until: datetime, limit: int
+) -> list[Recorded]:
     """What an agent asked for, oldest first."""
     columns = reviewed_actions.c
     query = (
         select(columns.action, columns.measured, columns.at)
         .where(columns.agent_id == agent_id, columns.at >= since, columns.at < until)
         .order_by(columns.at, columns.id)
+        .limit(limit)
     )
     return [
         Recorded(row.at, _action(row.action), _measured(row.measured)) for row in connection.execute(query)

@@ -789,6 +789,12 @@ ramps = Table(
     Column("state", Text, nullable=False),
     Column("stage", Integer, nullable=False),
     _at("stage_since"),
+    #: The newest metric point when the stage began, so that older ones need not be looked at.
+    Column("points_after", BigInteger, nullable=False),
+    #: The metric that watches over it, and what each stage must show of it.
+    Column("metric", Text, nullable=False),
+    Column("min_samples", Integer, nullable=False),
+    Column("min_value", Float, nullable=False),
     Column("reason", Text, nullable=False, server_default=""),
     Column("started_by", Text, nullable=False),
     _at("started_at"),

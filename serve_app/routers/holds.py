@@ -59,5 +59,5 @@ async def _place(scope: HoldScope, name: str, body: HoldIn, caller: Caller) -> R
 
 
 async def _lift(scope: HoldScope, name: str, caller: Caller) -> None:
-    await context().transact(service.lift, scope, name, by=caller)
+    await context().transact(service.lift, scope, name, by=caller, now=datetime.now(UTC))
     context().hint_scheduler()

@@ -63,7 +63,7 @@ async def set_quota(members: Members, name: Name, body: QuotaIn, caller: Caller)
 @router.delete("/{members}/{name}", status_code=204)
 async def delete_quota(members: Members, name: Name, caller: Caller) -> None:
     """Take a quota away; the default one applies then, or no limit. Admins only."""
-    await context().transact(service.delete, members.kind, name, by=caller)
+    await context().transact(service.delete, members.kind, name, by=caller, now=datetime.now(UTC))
     context().hint_scheduler()
 
 

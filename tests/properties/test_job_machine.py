@@ -151,10 +151,9 @@ class JobMachine(RuleBasedStateMachine):
 
     @rule(mode=st.sampled_from(HoldMode), hold=st.booleans())
     def hold(self, mode: HoldMode, hold: bool) -> None:
-        given: dict[str, Any] = {"by": ANN}
+        given: dict[str, Any] = {"by": ANN, "now": self.world.now}
         if hold:
-            held = {"reason": "", "now": self.world.now}
-            self.store.transact(hold_service.place, HoldScope.USER, "ann", mode, **held, **given)
+            self.store.transact(hold_service.place, HoldScope.USER, "ann", mode, reason="", **given)
         elif self.sql("SELECT 1 FROM holds"):
             self.store.transact(hold_service.lift, HoldScope.USER, "ann", **given)
 

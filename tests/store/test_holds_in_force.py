@@ -23,7 +23,7 @@ def place(
 
 
 def lift(world: World, scope: HoldScope, name: str = "", *, by: Principal = ADMIN) -> None:
-    world.store.transact(service.lift, scope, name, by=by)
+    world.store.transact(service.lift, scope, name, by=by, now=world.now)
 
 
 def in_force(world: World, by: Principal) -> list[tuple[HoldScope, str]]:

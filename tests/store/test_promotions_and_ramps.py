@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from gaelp_ray.actors.budget_guard import BudgetGuard
+from gaelp_ray.config import Settings
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.agents import AgentType
 from gaelp_ray.domain.approvals import NewApproval, Purpose
 from gaelp_ray.domain.errors import Conflict, Forbidden, InvalidInput, NotEligible, NotFound
 from gaelp_ray.domain.ledger import Hold, Money, Scope
+from gaelp_ray.domain.metrics import MetricPoint
 from gaelp_ray.domain.promotion import Evidence
-from gaelp_ray.domain.ramps import Bar, RampState, Stage
+from gaelp_ray.domain.ramps import Bar, RampState, Stage, Watch
 from gaelp_ray.domain.safety.policies import Attach, Attachment
 from gaelp_ray.domain.safety.verdicts import Action
 from gaelp_ray.domain.switches import EVERYTHING, SwitchScope, Target
 from gaelp_ray.domain.windows import Period
-from gaelp_ray.services import agents, approvals, audit, policies, promotions, ramps, reviews, switches
+from gaelp_ray.services import (
+    agents,
+    approvals,
+    audit,
+    metrics,
+    policies,
+    promotions,
+    ramps,
+    reviews,
+    switches,
+)
 from gaelp_ray.services.reviews import Reported
 from gaelp_ray.store.engine import Store
 from gaelp_ray.store.ramps import StoredRamp
@@ -28,7 +43,7 @@ from tests.builders import ADMIN, ANN, BOB, T0, a_version, an_agent
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 STAGES = (Stage(10, HOUR), Stage(50, HOUR), Stage(100, HOUR))
-BAR = Bar(min_samples=2, min_value=1.0)
+WATCH = Watch("profit", Bar(min_samples=2, min_value=1.0))
 ROOT2 = Principal("root2", admin=True)
 
 
@@ -60,10 +75,18 @@ class Launch(Bank):
 
     def start(self, *, by: Principal = ADMIN, **fields: Any) -> StoredRamp:
         given = {"version_id": self.new, "account_id": self.account, "full_day_micros": 1000} | fields
-        return self.store.transact(ramps.start, **given, stages=STAGES, by=by, now=self.now)
+        return self.store.transact(ramps.start, **given, stages=STAGES, watch=WATCH, by=by, now=self.now)
+
+    def report(self, *values: float, metric: str = "profit") -> None:
+        """Values after the moment at which a stage may have begun."""
+        self.wait(timedelta(seconds=1))
+        for value in values:
+            given: dict[str, Any] = {"by": ANN, "now": self.now}
+            self.store.transact(metrics.record_external, self.agent.id, {metric: value}, **given)
 
     def advance(self, ramp: StoredRamp, *values: float) -> tuple[str, int | None]:
-        moved = self.store.transact(ramps.advance, ramp.id, values=values, bar=BAR, now=self.now)
+        self.report(*values)
+        moved = self.store.transact(ramps.advance, ramp.id, now=self.now)
         return str(moved.ramp.state), self.usage(self.account, Period.DAY).limit_micros
 
     def current(self) -> int:
@@ -107,6 +130,22 @@ def test_the_gate_is_shut_until_evidence_and_approvals_are_there(launch: Launch)
     record = launch.store.read(audit.page, by=ADMIN, action="version.promote", limit=9)[0].record
     assert (record.actor, record.after) == ("ann", f'{{"approval_id":{approval},"evidence_id":{best.id}}}')
     assert [each.seeds for each in launch.store.read(promotions.evidence, launch.new, by=ANN)] == [4, 10, 3]
+
+
+def test_a_version_says_where_it_stands(launch: Launch) -> None:
+    def standing() -> tuple[bool, int, int, bool]:
+        found = launch.store.read(promotions.standing, launch.new, by=ANN, now=launch.now)
+        return found.promoted, len(found.missing), found.people, found.approved
+
+    assert standing() == (False, 1, 2, False)
+    launch.record()
+    assert standing() == (False, 0, 2, False)
+    launch.approve()
+    assert standing() == (False, 0, 2, True)
+    launch.promote()
+    assert standing() == (True, 0, 2, False), "the approval is used up"
+    with pytest.raises(NotFound):
+        launch.store.read(promotions.standing, launch.new, by=BOB, now=launch.now)
 
 
 def test_a_policy_may_ask_for_more_or_for_nobody(launch: Launch) -> None:
@@ -216,3 +255,77 @@ def test_an_operator_rolls_it_back_by_hand(promoted: Launch) -> None:
         promoted.store.transact(ramps.roll_back, ramp.id, by=ADMIN, **given)
     with pytest.raises(NotFound):
         promoted.store.transact(ramps.roll_back, 99, by=ADMIN, **given)
+
+
+def test_only_values_of_the_watched_metric_since_the_stage_began_count(promoted: Launch) -> None:
+    promoted.report(0, 0, 0)
+    ramp = promoted.start()
+    promoted.report(0, 0, metric="loss")
+    stale: dict[str, Any] = {"by": ANN, "now": promoted.now, "at": promoted.now - HOUR}
+    promoted.store.transact(metrics.record_external, promoted.agent.id, {"profit": 0.0}, **stale)
+    assert promoted.advance(ramp) == ("canary", 100)
+    promoted.wait(HOUR)
+    assert promoted.advance(ramp, 9, 9) == ("ramping", 500)
+    assert promoted.advance(ramp, 0) == ("ramping", 500), "one value of two, those of the canary are gone"
+
+
+def test_values_that_jobs_report_count_too(promoted: Launch) -> None:
+    ramp = promoted.start()
+    points = [
+        MetricPoint(promoted.agent.id, promoted.now + HOUR, {"profit": 0.0, "step": 1.0}, job_id=1, step=n)
+        for n in range(2)
+    ]
+    promoted.store.transact(metrics.store, points)
+    assert promoted.advance(ramp) == ("rolled_back", 0)
+
+
+def test_a_ramp_remembers_what_watches_over_it(promoted: Launch) -> None:
+    ramp = promoted.start()
+    assert promoted.store.read(ramps.get, ramp.id, by=ADMIN).watch == WATCH
+    for bad in ((0, 1.0), (2, math.nan), (2, math.inf), (True, 1.0), (10**9, 1.0)):
+        with pytest.raises(InvalidInput):
+            Bar(*bad)
+    with pytest.raises(InvalidInput, match="metric name"):
+        Watch("no name", Bar(1, 0.0))
+
+
+def test_ramps_are_seen_by_owners_and_by_who_has_a_role(promoted: Launch) -> None:
+    first = promoted.start()
+    promoted.advance(first, 0, 0)
+    second = promoted.start()
+    for by in (ANN, ADMIN):
+        assert [each.id for each in promoted.store.read(ramps.live, by=by)] == [second.id]
+        found = promoted.store.read(ramps.of_agent, promoted.agent.id, by=by, limit=9)
+        assert [each.id for each in found] == [second.id, first.id]
+    assert promoted.store.read(ramps.live, by=BOB) == []
+    with pytest.raises(NotFound):
+        promoted.store.read(ramps.get, first.id, by=BOB)
+    older = promoted.store.read(ramps.of_agent, promoted.agent.id, by=ANN, before=second.id, limit=9)
+    assert [each.id for each in older] == [first.id]
+
+
+def test_the_first_guard_rolls_a_sick_ramp_back_by_itself(promoted: Launch, database_url: str) -> None:
+    ramp = promoted.start()
+    promoted.report(0, 0)
+
+    def state() -> str:
+        return str(promoted.store.read(ramps.get, ramp.id).ramp.state)
+
+    async def watch() -> None:
+        guard = BudgetGuard.__new__(BudgetGuard)
+        await guard.__init__(Settings(database_url=database_url), shard=0)  # type: ignore[misc]
+        try:
+            async with asyncio.timeout(30):
+                while await asyncio.to_thread(state) != "rolled_back":  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        finally:
+            for loop in guard._loops:
+                loop.cancel()
+            await asyncio.gather(*guard._loops, return_exceptions=True)
+            guard._runtime.store.close()
+
+    asyncio.run(watch())
+    assert promoted.current() == promoted.old
+    assert promoted.usage(promoted.account, Period.DAY).limit_micros == 0
+    record = promoted.store.read(audit.page, by=ADMIN, action="ramp.rolled_back", limit=9)[0].record
+    assert (record.actor, record.subject) == ("system", f"ramp {ramp.id}")

@@ -65,7 +65,7 @@ def test_only_admins_set_quotas(world: World, by: Principal) -> None:
     with pytest.raises(Forbidden):
         world.store.transact(service.put, Quota(USER, by.user), by=by, now=world.now)
     with pytest.raises(Forbidden):
-        world.store.transact(service.delete, USER, by.user, by=by)
+        world.store.transact(service.delete, USER, by.user, by=by, now=world.now)
 
 
 BAD: dict[str, tuple[Quota, str]] = {
@@ -118,12 +118,12 @@ def test_a_quota_that_is_taken_away_binds_no_more(world: World) -> None:
     world.quota("ann", cpu=0)
     with pytest.raises(ExceedsQuota):
         world.submit()
-    world.store.transact(service.delete, USER, "ann", by=ADMIN)
+    world.store.transact(service.delete, USER, "ann", by=ADMIN, now=world.now)
     assert world.tick().started == frozenset()
     job = world.submit()
     assert world.tick().started == {job.id}
     with pytest.raises(NotFound):
-        world.store.transact(service.delete, USER, "ann", by=ADMIN)
+        world.store.transact(service.delete, USER, "ann", by=ADMIN, now=world.now)
 
 
 def test_a_quota_binds_from_the_next_plan_on(world: World) -> None:

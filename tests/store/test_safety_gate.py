@@ -242,6 +242,22 @@ def test_a_dry_run_shows_what_a_policy_would_have_done(desk: Desk) -> None:
         desk.store.read(policies.dry_run, desk.agent, tried, **period | {"by": BOB})
 
 
+def test_a_dry_run_of_too_much_history_is_refused(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policies, "MAX_HISTORY", 2)
+    policy = desk.rule({"rule": "action_cap", "max_micros": 60})
+    period: dict[str, Any] = {"since": T0, "until": T0 + DAY, "by": ANN}
+
+    def tried() -> int:
+        return len(desk.store.read(policies.dry_run, desk.agent, policy, **period))
+
+    for number in range(2):
+        desk.admit(f"{number}")
+    assert tried() == 2
+    desk.admit("one more")
+    with pytest.raises(InvalidInput, match="choose a shorter"):
+        tried()
+
+
 def test_violations_are_counted_for_alerts(desk: Desk) -> None:
     desk.rule({"rule": "action_cap", "max_micros": 60})
     desk.admit("old")

@@ -1,0 +1,71 @@
+"""Approvals on the wire."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from pydantic import Field
+
+from gaelp_ray.domain.approvals import MAX_TTL, TWO_PEOPLE, Approval, ApprovalState, NewApproval, Purpose
+from gaelp_ray.domain.ledger import MAX_REASON
+from serve_app.schemas.common import In, Items, Number, Out, WholeNumber
+
+
+class ApprovalIn(In):
+    purpose: Purpose
+    subject: str = Field(
+        description="What may be done: `agent 7` for spend, `version 12` for promotion, `policy safe` for "
+        "policy, `account 3` for limit."
+    )
+    reason: str = Field(min_length=1, max_length=MAX_REASON)
+    amount_micros: WholeNumber | None = Field(default=None, description="The most that it is good for.")
+    currency: str | None = None
+    needed: WholeNumber = Field(default=TWO_PEOPLE, description="Other people who must agree.")
+    ttl_seconds: Number = Field(default=86_400, gt=0, le=MAX_TTL.total_seconds())
+
+    def new(self) -> NewApproval:
+        return NewApproval(
+            purpose=self.purpose,
+            subject=self.subject,
+            reason=self.reason,
+            ttl=timedelta(seconds=self.ttl_seconds),
+            amount_micros=self.amount_micros,
+            currency=self.currency,
+            needed=self.needed,
+        )
+
+
+class VoteIn(In):
+    reason: str = Field(min_length=1, max_length=MAX_REASON)
+
+
+class VoteOut(Out):
+    voter: str
+    approves: bool
+    reason: str
+    at: datetime
+
+
+class ApprovalOut(Out):
+    id: int
+    purpose: Purpose
+    subject: str
+    state: ApprovalState
+    reason: str
+    amount_micros: int | None
+    currency: str | None
+    needed: int
+    requested_by: str
+    requested_at: datetime
+    expires_at: datetime
+    decided_at: datetime | None
+    used_for: str | None
+    votes: list[VoteOut]
+
+    @staticmethod
+    def of(approval: Approval) -> ApprovalOut:
+        return ApprovalOut.model_validate(approval)
+
+
+class ApprovalPage(Items):
+    items: list[ApprovalOut]
