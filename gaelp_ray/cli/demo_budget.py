@@ -42,9 +42,11 @@ PLATFORM = {
 BID_CAP, BID, CLICK_VALUE = 400_000, 500_000, 600_000
 #: The canary is cancelled once it has spent so much, with orders open.
 CANARY_SPEND = 2.0
-#: Less than this cannot be ordered: a cent, and what is held on top.
+#: Less than this cannot be ordered: a cent, and what is held on top of it.
 REST_MICROS = 11_500
 APPROVERS = ("demo-approver-1", "demo-approver-2")
+#: The agent needs about half a minute.
+RUN_S = 240.0
 #: How long the ramp and the platform may take for their last word.
 PATIENCE_S = 60.0
 _LOOK_EVERY_S = 1.0
@@ -138,7 +140,7 @@ def _rule(stand: Stand, currency: str) -> None:
     rules = [
         {"rule": "bid_cap", "max_micros": BID_CAP},
         {"rule": "velocity", "max_micros_per_hour": 2 * stand.limit_micros},
-        {"rule": "spend_cap", "period": "day", "max_micros": stand.limit_micros},
+        {"rule": "spend_cap", "period": "day", "max_micros": 3 * stand.limit_micros},
     ]
     policy = stand.gaelp.policies.write(name, {"currency": currency, "rules": rules})
     stand.gaelp.policies.attach(name, Attach.AGENT, stand.agent.id)
@@ -163,11 +165,11 @@ def _promote(stand: Stand) -> None:
 
 
 def _try_too_much(stand: Stand) -> None:
-    """By hand, past the gate: it is refused as the agent would be."""
+    """By hand, and refused as the agent would be."""
     try:
-        stand.gaelp.budgets.hold(stand.budget_id, stand.limit_micros + 1, action={"bid_micros": BID_CAP})
+        stand.gaelp.budgets.hold(stand.budget_id, 4 * stand.limit_micros, action={"bid_micros": BID_CAP})
     except Denied as denied:
-        _say(f"More than the day's cap at once is denied: {denied.message}")
+        _say(f"Who asks for {written(4 * stand.limit_micros)} at once is denied. {denied.message}")
 
 
 def _run(stand: Stand, name: str, *, stop_at: float | None = None) -> Job:
@@ -181,6 +183,7 @@ def _run(stand: Stand, name: str, *, stop_at: float | None = None) -> Job:
             "pace_micros_per_s": 2 * MICROS_PER_UNIT,
         },
         max_retries=0,
+        timeout_seconds=RUN_S,
     )
     try:
         return watch_job(_views(stand.gaelp, job, stop_at), _with_budget(stand))
@@ -254,7 +257,8 @@ def _late_reports(settings: Settings, job: Job) -> list[dict[str, Any]]:
     until = time.monotonic() + PATIENCE_S
     while time.monotonic() < until:
         with suppress(Unavailable):
-            found += [asdict(report) for report in platform.reports(now=datetime.now(UTC))]
+            reports = platform.reports(now=datetime.now(UTC))
+            found += [{k: v for k, v in asdict(each).items() if k != "platform"} for each in reports]
             if platform.is_silent:
                 return found
         time.sleep(0.2)
@@ -343,7 +347,7 @@ def _check_books(stand: Stand, last: Job) -> list[str]:
         faults.append(f"The last job ended for {last.cause}, not because its budget was gone.")
     balance = stand.gaelp.budgets.balance(stand.budget_id)
     left = stand.limit_micros - balance.posted_micros - balance.pending_micros
-    if balance.pending_micros or left >= stand.limit_micros // 100:
+    if balance.pending_micros or left >= REST_MICROS:
         faults.append(
             f"{written(left)} are left of the budget and {written(balance.pending_micros)} are held."
         )
