@@ -238,7 +238,7 @@ def _reconcile(stand: Stand, job: Job) -> None:
         )
         for d in found
     ]
-    _say(f"{len(late)} reports came late; platform and ledger differ on {len(found)} orders.")
+    _say(f"{len(late)} more reports came; platform and ledger differ on {len(found)} orders.")
     if rows:
         print_table(("what", "order", "reported", "booked", "difference"), rows, empty="")
         booked = gaelp.platforms.reconcile(str(name), since=stand.began, until=datetime.now(UTC))
@@ -288,11 +288,7 @@ def _show_violations(stand: Stand) -> None:
 
 
 def _show_audit(stand: Stand) -> None:
-    records = [
-        each
-        for each in stand.gaelp.audit.iterate()
-        if each.at >= stand.began and not each.action.startswith("ledger.")
-    ]
+    records = [each for each in stand.gaelp.audit.iterate() if each.at >= stand.began]
     _say(f"The audit has {len(records)} records of this demo; the last:")
     rows = [(r.seq, r.actor, r.action, r.subject) for r in records[-2 * _LINES :]]
     print_table(("record", "who", "what", "of"), rows, empty="")
@@ -356,7 +352,8 @@ def _check_books(stand: Stand, last: Job) -> list[str]:
     )
     faults += [f"Order {each.order_key} is not booked as it was reported." for each in differing]
     proof = stand.gaelp.audit.verify()
-    out.print(f"Audit: {proof.seq} records are as they were written; its end is {proof.anchor}."[:110])
+    if proof.holds:
+        _say(f"{proof.seq} records of the audit are as they were written.")
     faults += [each.message for each in proof.breaks]
     return faults
 
