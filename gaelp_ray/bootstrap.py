@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 
 from gaelp_ray.config import Settings
+from gaelp_ray.domain.costs import Terms
 from gaelp_ray.domain.errors import SetupError
 from gaelp_ray.domain.money import micros_from_units
 from gaelp_ray.domain.prices import PriceTable
@@ -16,6 +18,10 @@ from gaelp_ray.domain.scheduling import PreemptionMode, SchedulingPolicy
 from gaelp_ray.observability import logs
 from gaelp_ray.services.jobs import JobDefaults
 from gaelp_ray.store.engine import Store
+
+#: What an attempt may take that is told to stop, beside its time of grace: until it hears of it, and until
+#: its process and its task are gone if it does not heed it.
+_STOPPING = timedelta(seconds=30)
 
 
 class Runtime:
@@ -49,7 +55,15 @@ class Runtime:
             queue_limit=self.settings.queue_limit,
             user_queue_limit=self.settings.user_queue_limit,
             currency=self.settings.currency,
+            terms=self.terms,
+            refuses_dear_jobs=self.settings.dear_jobs == "refuse",
         )
+
+    @cached_property
+    def terms(self) -> Terms:
+        """How running time is paid for."""
+        notice = timedelta(seconds=self.settings.stop_grace_s) + _STOPPING
+        return Terms(self.prices, self.settings.compute_slice, notice)
 
     @cached_property
     def prices(self) -> PriceTable:

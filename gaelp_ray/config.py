@@ -123,6 +123,14 @@ class Settings(BaseSettings):
     price_spot_discount: Decimal = Field(
         default=Decimal("0.6"), ge=0, le=1, decimal_places=6, description="What spot nodes are cheaper."
     )
+    compute_slice: timedelta = Field(
+        default=timedelta(minutes=10),
+        ge=timedelta(seconds=1),
+        description="Running time that money is held for at once.",
+    )
+    dear_jobs: Literal["flag", "refuse"] = Field(
+        default="flag", description="What becomes of a job that may cost more than its budgets have left."
+    )
     job_timeout_s: float | None = Field(default=None, gt=0, description="Default time limit of an attempt.")
     max_retries: int = Field(default=3, ge=0, description="Default retries after a job's own failures.")
     retry_base_s: float = Field(default=60.0, ge=0)

@@ -16,6 +16,7 @@ from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.agents import Agent, AgentType, NewAgent, VersionSpec
 from gaelp_ray.domain.attempts import Attempt, LaunchOrder, Outcome
 from gaelp_ray.domain.checkpoints import CheckpointRecord, Retention
+from gaelp_ray.domain.costs import Terms
 from gaelp_ray.domain.jobs import EndCause, Job, JobEdit, JobState, NewJob
 from gaelp_ray.domain.metrics import MetricPoint
 from gaelp_ray.domain.quotas import FIELDS, UNLIMITED, Amounts, Quota, QuotaKind
@@ -245,6 +246,8 @@ class World:
         self.policy = RetryPolicy(base_s=60, cap_s=3600)
         self.rules = SchedulingPolicy()
         self.defaults = JobDefaults(timeout_s=None, max_retries=3, queue_limit=1000)
+        #: How running time is paid for; None where it is free.
+        self.terms: Terms | None = None
         self.life = uuid.uuid4()
         #: Of the scheduler of ``tick``; None before its first one.
         self.mirror: Mirror | None = None
@@ -302,7 +305,9 @@ class World:
         """What a scheduler plans on, its mirror caught up."""
         mirror = self.mirror or self.load()
         self.store.read(mirror_service.refresh, mirror)
-        return self.store.read(scheduling.look, mirror, nodes=self.nodes, policy=self.rules, now=self.now)
+        return self.store.read(
+            scheduling.look, mirror, nodes=self.nodes, policy=self.rules, terms=self.terms, now=self.now
+        )
 
     def apply(self, decided: Plan, seen: Snapshot, lease: Lease, **loads: int) -> Applied:
         """Write a plan; ``loads`` are those of the launchers, unless given."""

@@ -26,6 +26,7 @@ from gaelp_ray.observability.metrics import (
     LEDGER_DIFFERENCES,
     LEDGER_OPERATIONS,
     VIOLATIONS,
+    Metric,
 )
 from gaelp_ray.services import approvals, audit, ledger, ramps, reviews, statements, switches
 from gaelp_ray.services.reviews import Admission, Reported
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 
 EXPIRE_S = 1.0
 RECONCILE_S = 300.0
-SAFETY_S = 15.0
+SAFETY_S = 10.0
 RAMPS_S = 10.0
 #: How far back violations are counted, for alerts.
 VIOLATIONS_OF = timedelta(hours=1)
@@ -62,6 +63,8 @@ class BudgetGuard:
         self._shard = str(shard)
         self._commits = GroupCommit(self._runtime.store, committed=self._measure)
         self._switches = SwitchWatch(self._runtime.store)
+        #: What the last proofs found. Ray forgets a gauge that is not set again within 20 s.
+        self._proved: dict[Metric, int] = {}
         self._loops = [
             asyncio.create_task(self._commits.run()),
             asyncio.create_task(self._switches.run()),
@@ -116,6 +119,8 @@ class BudgetGuard:
             count = sum(n for (kind, _), n in found.items() if kind == severity)
             meters.gauge(VIOLATIONS, count, severity=severity)
         meters.gauge(KILL_SWITCHES, len(await asyncio.to_thread(read, switches.engaged)))
+        for metric, count in self._proved.items():
+            meters.gauge(metric, count)
 
     async def _advance_ramps(self) -> None:
         for ramp in await asyncio.to_thread(self._runtime.store.read, ramps.live):
@@ -129,10 +134,14 @@ class BudgetGuard:
     async def _reconcile(self) -> None:
         prove = partial(self._runtime.store.transact, statements.reconcile, now=utc_now())
         differences = await asyncio.to_thread(prove)
-        meters.gauge(LEDGER_DIFFERENCES, len(differences))
+        self._prove(LEDGER_DIFFERENCES, len(differences))
         for difference in differences[:10]:
             log.error("the ledger does not add up", extra={"difference": str(difference)})
         proof = await asyncio.to_thread(self._runtime.store.transact, audit.verify)
-        meters.gauge(AUDIT_BREAKS, len(proof.breaks))
+        self._prove(AUDIT_BREAKS, len(proof.breaks))
         for each in proof.breaks[:10]:
             log.error("the audit was changed", extra={"break": each.message})
+
+    def _prove(self, metric: Metric, count: int) -> None:
+        self._proved[metric] = count
+        meters.gauge(metric, count)

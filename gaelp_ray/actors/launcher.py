@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -25,7 +25,7 @@ from gaelp_ray.bootstrap import Runtime
 from gaelp_ray.config import Settings
 from gaelp_ray.domain.attempts import Directive, LaunchOrder, Outcome
 from gaelp_ray.domain.checkpoints import Retention
-from gaelp_ray.domain.errors import Forbidden, GaelpError, SetupError
+from gaelp_ray.domain.errors import BudgetExceeded, Forbidden, GaelpError, SetupError, Unavailable
 from gaelp_ray.domain.gangs import Member
 from gaelp_ray.domain.jobs import EndCause
 from gaelp_ray.domain.ledger import Money, Settle
@@ -38,7 +38,7 @@ from gaelp_ray.observability.metrics import (
     SILENT_ATTEMPTS,
 )
 from gaelp_ray.services import attempts as attempt_service
-from gaelp_ray.services import launching
+from gaelp_ray.services import costs, launching
 from gaelp_ray.training.budget import Lease
 from gaelp_ray.training.checkpoints import Saved
 from gaelp_ray.training.idleness import IdlePolicy
@@ -52,6 +52,8 @@ HEARTBEAT_S = 5.0
 SWITCHES_S = 1.0
 #: Without a sign of life for so long, an attempt is reported silent; only Ray's word ends it.
 SILENT_S = 30.0
+#: How often it is looked whether running time must be paid for.
+PAY_S = 2.0
 DRAINED = "Its node is being taken away; it goes on elsewhere."
 
 
@@ -62,8 +64,14 @@ class Owned:
     order: LaunchOrder
     crew: Crew
     log: Logbook
+    #: Money is held for its running time until then; None for what is free.
+    paid_until: datetime | None = None
     #: When each worker last showed a sign of life.
     seen_at: dict[int, float] = field(default_factory=dict)
+
+    def is_due(self, now: datetime, ahead: timedelta) -> bool:
+        """Whether its running time is paid for no longer than that."""
+        return self.paid_until is not None and now >= self.paid_until - ahead
 
     def quiet_s(self, now: float) -> float:
         """How long the quietest worker has been silent; 0 before the first sign."""
@@ -121,6 +129,7 @@ class Launcher:
         self._spawn(every(HEARTBEAT_S, self._show_life))
         self._spawn(every(HEARTBEAT_S, self._heed_drains))
         self._spawn(every(SWITCHES_S, self._heed_switches))
+        self._spawn(every(PAY_S, self._pay))
         await every(ORDERS_S, self._carry_out_orders, wake=self._wake)
 
     async def _carry_out_orders(self) -> None:
@@ -146,7 +155,7 @@ class Launcher:
         start = partial(self._hand_to_ray, order)
         crew = Crew(order, start, name=f"{self._name}/attempt-{order.attempt_id}")
         write = partial(self._remember, attempt_service.append_log, order.attempt_id)
-        self._owned[order.attempt_id] = Owned(order, crew, Logbook(write))
+        self._owned[order.attempt_id] = Owned(order, crew, Logbook(write), order.paid_until)
         self._spawn(self._follow(order.attempt_id, crew))
 
     def _hand_to_ray(self, order: LaunchOrder, rank: int, options: dict[str, Any]) -> Any:
@@ -188,6 +197,32 @@ class Launcher:
         if spending:
             for attempt_id, words in (await self._cashier.halted(spending)).items():
                 self._tell_to_stop(attempt_id, Directive(EndCause.BUDGET, words))
+
+    async def _pay(self) -> None:
+        """Hold money for the next slice of running time of what still runs near the end of one."""
+        terms, now = self._runtime.terms, utc_now()
+        due = [i for i, owned in self._owned.items() if owned.is_due(now, terms.notice + terms.lead)]
+        if not due:
+            return
+        renew = partial(self._runtime.store.transact, costs.renew, due, terms=terms, now=now)
+        try:
+            outcomes: dict[int, datetime | GaelpError] = await asyncio.to_thread(renew)
+        except Unavailable as error:
+            outcomes = dict.fromkeys(due, error)
+        for attempt_id, outcome in outcomes.items():
+            owned = self._owned.get(attempt_id)
+            if owned is not None and isinstance(outcome, datetime):
+                owned.paid_until = outcome
+            elif owned is not None and owned.is_due(now, terms.notice):
+                self._stop_unpaid(attempt_id, outcome)
+
+    def _stop_unpaid(self, attempt_id: int, refusal: datetime | GaelpError) -> None:
+        """Nothing runs that nobody can prove to be paid for; what is held pays for the notice."""
+        if isinstance(refusal, BudgetExceeded):
+            self._tell_to_stop(attempt_id, Directive(EndCause.BUDGET, refusal.message))
+        else:
+            # A kill switch, or a ledger that does not answer: it goes on from its checkpoint once it may.
+            self._tell_to_stop(attempt_id, Directive(EndCause.PREEMPTED, str(refusal)))
 
     async def claim(
         self,

@@ -222,6 +222,7 @@ class Scheduler:
             nodes=nodes,
             shapes=node_shapes(self._settings.node_groups, nodes),
             policy=self._runtime.scheduling_policy,
+            terms=self._runtime.terms,
             now=utc_now(),
         )
 

@@ -59,10 +59,12 @@ def show(ramp_id: RampId, as_json: AsJson = False) -> None:
 def start(
     agent_id: Annotated[int, typer.Argument(help="The agent's id.")],
     version: Annotated[str, typer.Argument(help="A promoted version.")],
-    account: Annotated[int, typer.Option(help="An account of its real money.")],
     day_micros: Annotated[int, typer.Option(min=1, help="What it may spend in a day at the end.")],
     metric: Annotated[str, typer.Option(help="What watches over it.")],
     at_least: Annotated[float, typer.Option(help="The least that its median may be.")],
+    account: Annotated[
+        int | None, typer.Option(help="An account of its real money; the main one if left out.")
+    ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Values before anything is said of a stage.")] = 1,
     stage: Annotated[
         list[str] | None,

@@ -61,17 +61,17 @@ class Ramps:
         agent_id: int,
         version: str,
         *,
-        account_id: int,
         full_day_micros: int,
         metric: str,
         min_value: float,
         min_samples: int = 1,
+        account_id: int | None = None,
         stages: Sequence[Stage] | None = None,
     ) -> Ramp:
         """Make a promoted version current and give it the first share of its daily budget.
 
-        By default four stages of a day each: 5, 25, 50 and 100 percent. Raises ``NotEligible`` for a version
-        that was not promoted and ``Conflict`` for an agent that has a ramp.
+        By default of its main account, in four stages of a day each: 5, 25, 50 and 100 percent. Raises
+        ``NotEligible`` for a version that was not promoted and ``Conflict`` for an agent that has a ramp.
         """
         body = {
             "agent_id": agent_id,

@@ -102,9 +102,8 @@ class LaunchOrder:
     money: Money = Money.SIMULATED
     currency: str = ""
     account_ids: tuple[int, ...] = ()
-    #: When it was admitted; money is held for running time from then on, unless that is free.
-    admitted_at: datetime | None = None
-    paid: bool = False
+    #: Money is held for its running time until then; None for what is free.
+    paid_until: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -460,7 +460,7 @@ class Difference:
 
     #: ``entry``: its operation or hold is missing. ``window``: its sums are not those of its entries.
     #: ``hold``: its entries do not add up to its state. ``job``: money is held for a job that has ended.
-    #: ``overdue``: nobody ended a hold past its time.
+    #: ``attempt``: one runs that nothing is held for. ``overdue``: nobody ended a hold past its time.
     kind: str
     #: The account's id and window, or the key of the hold.
     subject: str

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Final
 
 from gaelp_ray.domain.errors import InvalidInput
 from gaelp_ray.domain.money import MAX_MICROS, Micros
+from gaelp_ray.domain.requests import ACCELERATOR_LABEL, Request, Spot, meets
 from gaelp_ray.domain.resources import Resources
 
+#: In the price table: a GPU of any other kind.
+ANY_GPU: Final = "*"
+_HOUR = timedelta(hours=1)
 _HOUR_US = 3_600_000_000
 _GIB = 1024**3
 _PPM = 1_000_000
@@ -55,6 +60,33 @@ class PriceTable:
         if cost > MAX_MICROS:
             raise InvalidInput("The cost is more than can be counted; ask for less or for a shorter time.")
         return Micros(cost)
+
+    def kinds(self, condition: str | None) -> list[str]:
+        """Kinds of GPU with a price that meet a condition on their label; of none, every kind."""
+        if condition is None:
+            return list(self.gpu_hour_micros)
+        wanted = ((ACCELERATOR_LABEL, condition),)
+        return [kind for kind in self.gpu_hour_micros if meets({ACCELERATOR_LABEL: kind}, wanted)]
+
+    def most_per_hour(self, request: Request) -> Micros:
+        """The most that an hour of a request can cost, on whatever nodes it lands.
+
+        Raises ``InvalidInput`` where it may get a GPU without a price.
+        """
+        kind = None
+        if request.resources.gpu_milli:
+            kinds = self.kinds(dict(request.selector).get(ACCELERATOR_LABEL))
+            kind = max(kinds, key=self.gpu_hour_micros.__getitem__, default=ANY_GPU)
+        return self.cost(request.total, _HOUR, gpu_label=kind, spot=request.spot is Spot.ONLY)
+
+    def per_hour(self, request: Request, *, accelerator: str | None, spot: bool) -> Micros:
+        """What an hour of a request costs on a node with such a GPU; raises ``InvalidInput`` as above."""
+        if not request.resources.gpu_milli:
+            return self.cost(request.total, _HOUR, spot=spot)
+        if accelerator not in self.gpu_hour_micros and ANY_GPU not in self.gpu_hour_micros:
+            return self.most_per_hour(request)
+        kind = accelerator if accelerator in self.gpu_hour_micros else ANY_GPU
+        return self.cost(request.total, _HOUR, gpu_label=kind, spot=spot)
 
     def _gpu(self, label: str | None) -> int:
         price = self.gpu_hour_micros.get(label) if label is not None else None

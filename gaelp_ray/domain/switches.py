@@ -55,10 +55,15 @@ class Switch:
     changed_by: str
     changed_at: datetime
 
+    def sentence(self) -> str:
+        return (
+            f"The kill switch of {self.target} is engaged since {self.changed_at.isoformat()} "
+            f"({self.reason}); nothing new is held until it is released."
+        )
+
     def refusal(self) -> Halted:
         return Halted(
-            f"The kill switch of {self.target} is engaged since {self.changed_at.isoformat()} "
-            f"({self.reason}); nothing new is held until it is released.",
+            self.sentence(),
             scope=str(self.target.scope),
             subject=self.target.subject,
             reason=self.reason,

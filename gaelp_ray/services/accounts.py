@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 
@@ -165,6 +165,26 @@ def usages_of(connection: Connection, owners: Sequence[Account], *, now: datetim
     for usage in (needed | ledger_store.read_windows(connection, needed)).values():
         found[usage.account_id].append(usage)
     return found
+
+
+def limited(
+    connection: Connection,
+    *,
+    scopes: Collection[Scope],
+    currency: str,
+    money: Money,
+    now: datetime,
+    subjects: Collection[str] | None = None,
+) -> list[tuple[Account, Usage]]:
+    """Every present window of these accounts that has a limit."""
+    found = account_store.limited(
+        connection, scopes=scopes, currency=currency, money=money, subjects=subjects
+    )
+    owners = {account.id: account for account, _ in found}
+    empty = [_empty(account, limit, now) for account, limit in found]
+    needed = {(usage.account_id, usage.period, usage.window.starts_at): usage for usage in empty}
+    booked = ledger_store.read_windows(connection, needed) if needed else {}
+    return [(owners[usage.account_id], usage) for usage in (needed | booked).values()]
 
 
 def _opened(tx: Connection, new: NewAccount, now: datetime) -> Account:

@@ -15,6 +15,7 @@ from gaelp_ray.domain.checkpoints import CheckpointRecord, Retention, expendable
 from gaelp_ray.domain.jobs import EndCause, Job, JobEvent, JobState
 from gaelp_ray.domain.metrics import MetricPoint
 from gaelp_ray.domain.retries import INFRASTRUCTURE, RETRYABLE, RetryPolicy, as_ordered, judge
+from gaelp_ray.services import costs
 from gaelp_ray.services.transitions import move
 from gaelp_ray.store import attempts as attempt_store
 from gaelp_ray.store import checkpoints as checkpoint_store
@@ -90,7 +91,8 @@ def finish(
     if job is None:
         return None
     outcome = _as_ordered(job, outcome)
-    if not attempt_store.end_if_live(tx, attempt_id, outcome, now=now, token=token):
+    ended = attempt_store.end_if_live(tx, attempt_id, outcome, now=now, token=token)
+    if ended is None:
         return None
     outbox.drop_of_attempt(tx, attempt_id, now=now)
     verdict = judge(
@@ -115,7 +117,9 @@ def finish(
     data = {"cause": outcome.cause} | (
         {"exit_code": outcome.exit_code} if outcome.exit_code is not None else {}
     )
-    return move(tx, job, verdict.event, now=now, why=outcome.message, data=data, values=columns)
+    state = move(tx, job, verdict.event, now=now, why=outcome.message, data=data, values=columns)
+    costs.settle(tx, ended.attempt, ended.token, now=now)
+    return state
 
 
 def lose(tx: Connection, attempt_ids: Sequence[int], *, why: str, policy: RetryPolicy, now: datetime) -> int:

@@ -15,7 +15,10 @@ from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.agents import Agent, AgentStatus, check_entrypoint, check_environment, check_name
 from gaelp_ray.domain.attempts import Attempt
 from gaelp_ray.domain.checkpoints import CheckpointRecord
+from gaelp_ray.domain.costs import Terms
+from gaelp_ray.domain.costs import expected as expected_cost
 from gaelp_ray.domain.errors import (
+    BudgetExceeded,
     ExceedsQuota,
     IdempotencyConflict,
     InvalidInput,
@@ -36,12 +39,13 @@ from gaelp_ray.domain.jobs import (
     check_priority,
     check_seconds,
 )
-from gaelp_ray.domain.ledger import Money, money_of
+from gaelp_ray.domain.ledger import Money
+from gaelp_ray.domain.money import written
 from gaelp_ray.domain.quotas import UNLIMITED, Amounts, QuotaBook
 from gaelp_ray.domain.requests import Request, Spot, check_selector, check_workers
 from gaelp_ray.domain.resources import parse_resources
 from gaelp_ray.domain.scheduling import QueuedJob, lane_of
-from gaelp_ray.services import accounts
+from gaelp_ray.services import costs, spending
 from gaelp_ray.services.transitions import move
 from gaelp_ray.store import agents as agent_store
 from gaelp_ray.store import attempts as attempt_store
@@ -73,6 +77,10 @@ class JobDefaults:
     #: Whether this cluster can run a job in its own container image.
     runs_images: bool = False
     currency: str = "USD"
+    #: How running time is paid for; None where it is free.
+    terms: Terms | None = None
+    #: Whether a job is refused, not only told, that may cost more than is left.
+    refuses_dear_jobs: bool = False
 
 
 def submit(
@@ -99,11 +107,13 @@ def submit(
     asked = _check(tx, new, agent, by, now)
     quotas = _allowed(tx, agent.owner, asked)
     _check_room(tx, agent.owner, quotas, defaults, now)
+    columns = _columns(tx, new, asked, agent, defaults)
+    columns |= _forecast(tx, columns, asked, quotas, defaults, now)
     job = job_store.add(
         tx,
-        _columns(tx, new, asked, agent, defaults)
+        columns
         | {
-            "account_id": _spends_from(tx, agent, new.money, defaults.currency, now),
+            "account_id": spending.account_for(tx, agent, new.money, defaults.currency, now=now),
             "idempotency_key": key,
             "request_digest": digest if key is not None else None,
             "submitted_at": now,
@@ -134,6 +144,7 @@ def draft(
     asked = _check(connection, new, agent, by, now)
     quotas = _allowed(connection, agent.owner, asked)
     columns = _columns(connection, new, asked, agent, defaults)
+    _forecast(connection, columns, asked, quotas, defaults, now)
     return QueuedJob(
         id=0,
         row_version=0,
@@ -149,6 +160,7 @@ def draft(
         expected_s=columns["expected_s"],
         expected_p90_s=columns["expected_p90_s"],
         deadline=new.deadline,
+        real_version=_real_version(new.money, agent.current.id),
     )
 
 
@@ -173,10 +185,20 @@ def page(
     return job_store.page(connection, wanted, before=before, limit=limit)
 
 
-def edit(tx: Connection, job_id: int, change: JobEdit, *, by: Principal, now: datetime) -> Job:
+def edit(
+    tx: Connection,
+    job_id: int,
+    change: JobEdit,
+    *,
+    by: Principal,
+    now: datetime,
+    terms: Terms | None = None,
+) -> Job:
     """Change a job that waits. It keeps its place by time of submission."""
     job = visible(job_store.lock(tx, job_id), job_id, by)
     values = _edited(change, now)
+    if terms is not None and "expected_s" in values:
+        values["expected_cost_micros"] = expected_cost(terms.prices, job.request, values["expected_s"])
     if values:
         as_it_will_be = replace(job, **values)
         values["lane"] = lane_of(
@@ -187,6 +209,7 @@ def edit(tx: Connection, job_id: int, change: JobEdit, *, by: Principal, now: da
             request=job.request,
             preemptible=as_it_will_be.preemptible,
             expected_s=as_it_will_be.expected_s,
+            real_version=_real_version(job.money, job.version_id),
         )
         told = {name: _plain(value) for name, value in values.items() if name != "lane"}
         move(tx, job, JobEvent.EDIT, now=now, actor=by.user, data=told, values=values)
@@ -377,12 +400,6 @@ def _refuse_past(limit: int, waiting: int, whose: str) -> None:
         )
 
 
-def _spends_from(tx: Connection, agent: Agent, money: Money, currency: str, now: datetime) -> int:
-    if money is money_of(agent.type):
-        return agent.account_id
-    return accounts.of_agent(tx, agent, money, currency, now=now).id
-
-
 def _columns(
     connection: Connection, new: NewJob, asked: Request, agent: Agent, defaults: JobDefaults
 ) -> dict[str, Any]:
@@ -415,6 +432,7 @@ def _columns(
             request=asked,
             preemptible=new.preemptible,
             expected_s=expected_s,
+            real_version=_real_version(new.money, agent.current.id),
         ),
         "expected_s": expected_s,
         "expected_p90_s": expected_p90_s,
@@ -431,6 +449,40 @@ def _columns(
     }
 
 
+def _forecast(
+    connection: Connection,
+    columns: Mapping[str, Any],
+    asked: Request,
+    quotas: QuotaBook,
+    defaults: JobDefaults,
+    now: datetime,
+) -> dict[str, Any]:
+    """What the run is expected to cost, and a notice where that may be more than is left.
+
+    Raises ``BudgetExceeded`` where such jobs are refused, ``InvalidInput`` for a GPU without a price.
+    """
+    terms = defaults.terms
+    if terms is None:
+        return {}
+    owner, notices = columns["owner"], columns["notices"]
+    p90_s = min((s for s in (columns["expected_p90_s"], columns["timeout_s"]) if s is not None), default=None)
+    found = {
+        "expected_cost_micros": expected_cost(terms.prices, asked, columns["expected_s"]),
+        "expected_p90_cost_micros": expected_cost(terms.prices, asked, p90_s),
+    }
+    most = found["expected_p90_cost_micros"]
+    if most is None:
+        return found
+    team = quotas.team_of(owner)
+    short = costs.funds(connection, terms, now=now, of=(owner, team)).short_of(most, owner, team)
+    if short is None:
+        return found
+    words = f"It may cost {written(most)} {terms.prices.currency} (90th percentile), and {short}."
+    if defaults.refuses_dear_jobs:
+        raise BudgetExceeded(words, expected_p90_micros=most)
+    return found | {"notices": [*notices, words]}
+
+
 def _expected(connection: Connection, new: NewJob) -> tuple[float | None, float | None]:
     """How long the job will run, median and 90th percentile: by its user, else by its agent's past runs."""
     past = run_time(job_store.recent_runs(connection, new.agent_id, limit=PAST_RUNS))
@@ -438,6 +490,10 @@ def _expected(connection: Connection, new: NewJob) -> tuple[float | None, float 
     if new.expected_duration_s is not None:
         return new.expected_duration_s, max(new.expected_duration_s, p90_s) if p90_s else None
     return (past.median_s, p90_s) if past else (None, None)
+
+
+def _real_version(money: Money, version_id: int) -> int | None:
+    return version_id if money is Money.REAL else None
 
 
 def _digest(new: NewJob) -> str:

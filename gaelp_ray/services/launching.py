@@ -18,6 +18,7 @@ from gaelp_ray.domain.requests import Spot
 from gaelp_ray.domain.retries import RetryPolicy
 from gaelp_ray.services import accounts as account_service
 from gaelp_ray.services import attempts as attempt_service
+from gaelp_ray.services import costs
 from gaelp_ray.services.jobs import FROM_JOB
 from gaelp_ray.store import attempts as attempt_store
 from gaelp_ray.store import checkpoints as checkpoint_store
@@ -71,10 +72,12 @@ def take_orders(connection: Connection, name: str, *, stop_grace_s: float, now: 
     sources = {row.job_id: row.training_config.get(FROM_JOB, row.job_id) for row in launches}
     resume = checkpoint_store.latest(connection, [*sources, *sources.values()]) if launches else {}
     accounts = {row.account_id: _spent_from(connection, row.account_id) for row in launches}
+    paid = costs.paid_until(connection, [row.token for row in launches if row.slices])
     return Orders(
         ids=tuple(row.order_id for row in waiting),
         launches=tuple(
-            _launch_order(row, resume, accounts[row.account_id], stop_grace_s, now) for row in launches
+            _launch_order(row, resume, accounts[row.account_id], paid.get(row.token), stop_grace_s, now)
+            for row in launches
         ),
         stops=tuple(
             StopOrder(row.attempt_id, EndCause(row.stop_cause or EndCause.CANCELLED)) for row in stops
@@ -106,6 +109,7 @@ def _launch_order(
     row: Any,
     checkpoints: dict[int, CheckpointRecord],
     account: tuple[str, tuple[int, ...]],
+    paid_until: datetime | None,
     stop_grace_s: float,
     now: datetime,
 ) -> LaunchOrder:
@@ -141,8 +145,7 @@ def _launch_order(
         money=Money(row.money),
         currency=account[0],
         account_ids=account[1],
-        admitted_at=row.admitted_at,
-        paid=row.slices > 0,
+        paid_until=paid_until,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -30,7 +30,7 @@ from gaelp_ray.store.ramps import StoredRamp
 def start(
     tx: Connection,
     version_id: int,
-    account_id: int,
+    account_id: int | None,
     full_day_micros: int,
     *,
     watch: Watch,
@@ -40,24 +40,26 @@ def start(
 ) -> StoredRamp:
     """Make a promoted version current, and limit its agent's day to the first share of the whole.
 
-    Needs the role of an operator. Raises ``NotEligible`` for a version that was not promoted, ``Conflict``
-    for an agent that has a ramp already.
+    The limit is one of ``account_id``, by default of the agent's main account. Needs the role of an operator.
+    Raises ``NotEligible`` for a version that was not promoted, ``Conflict`` for an agent that has a ramp
+    already.
     """
     roles.require(tx, Role.OPERATOR, by=by)
     promotions.require_promoted(tx, version_id)
     version = agent_store.version_by_id(tx, version_id)
-    _require_own(accounts.account(tx, account_id), version.agent_id)
     ramp = rules.begin(stages, whole_micros(full_day_micros, field="full_day_micros"), now)
     agent_store.lock(tx, version.agent_id)
     agent = agent_store.get(tx, version.agent_id)
     assert agent is not None
+    account = accounts.account(tx, agent.account_id if account_id is None else account_id)
+    _require_own(account, agent.id)
     stored = ramp_store.add(
         tx,
         ramp,
         agent_id=agent.id,
         version_id=version_id,
         previous_version_id=agent.current.id if agent.current.id != version_id else None,
-        account_id=account_id,
+        account_id=account.id,
         watch=watch,
         by=by.user,
         now=now,
@@ -179,7 +181,7 @@ def _audit(
     now: datetime,
 ) -> None:
     was = None if before is None else _facts(before)
-    about = {"agent_id": stored.agent_id, "version_id": stored.version_id}
+    about = {"agent_id": stored.agent_id, "version_id": stored.version_id, "watch": asdict(stored.watch)}
     audit.record(tx, action, f"ramp {stored.id}", by=by, now=now, before=was, after=_facts(after) | about)
 
 

@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
 
 from sqlalchemy import Connection
 
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.errors import InvalidInput
-from gaelp_ray.domain.prices import PriceTable
-from gaelp_ray.domain.requests import ACCELERATOR_LABEL, meets
+from gaelp_ray.domain.prices import ANY_GPU, PriceTable
+from gaelp_ray.domain.requests import ACCELERATOR_LABEL
 from gaelp_ray.store import quotas as quota_store
 from gaelp_ray.store import savings as savings_store
 from gaelp_ray.store.savings import SpotRun
-
-#: In the price table: a GPU of any other kind.
-ANY_GPU: Final = "*"
 
 
 @dataclass
@@ -86,6 +82,5 @@ def _gpu(run: SpotRun, prices: PriceTable) -> str:
     """The cheapest kind of GPU that meets the job's condition, so that savings are never overstated."""
     if run.accelerator is None:
         return ANY_GPU
-    condition = ((ACCELERATOR_LABEL, run.accelerator),)
-    kinds = [kind for kind in prices.gpu_hour_micros if meets({ACCELERATOR_LABEL: kind}, condition)]
+    kinds = prices.kinds(run.accelerator)
     return min(kinds, key=lambda kind: prices.gpu_hour_micros[kind], default=ANY_GPU)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -11,9 +11,11 @@ from sqlalchemy import Connection
 
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.attempts import Seat
-from gaelp_ray.domain.errors import Conflict
+from gaelp_ray.domain.costs import Run, Terms
+from gaelp_ray.domain.errors import Conflict, GaelpError
 from gaelp_ray.domain.events import JobEventRecord
 from gaelp_ray.domain.jobs import EndCause, JobEvent
+from gaelp_ray.domain.requests import ACCELERATOR_LABEL
 from gaelp_ray.domain.scheduling import (
     Node,
     NodeShape,
@@ -21,8 +23,11 @@ from gaelp_ray.domain.scheduling import (
     Plan,
     SchedulingPolicy,
     Snapshot,
+    Start,
 )
+from gaelp_ray.services import costs, spending
 from gaelp_ray.services import jobs as job_service
+from gaelp_ray.services.costs import FirstSlice
 from gaelp_ray.services.mirror import Mirror, read_history, read_rules
 from gaelp_ray.services.transitions import move
 from gaelp_ray.store import events as event_store
@@ -34,6 +39,7 @@ from gaelp_ray.store import queue as queue_store
 from gaelp_ray.store import reservations as reservation_store
 from gaelp_ray.store import revision as revision_store
 from gaelp_ray.store import snapshot as snapshot_store
+from gaelp_ray.store import switches as switch_store
 from gaelp_ray.store.lanes import Reason
 from gaelp_ray.store.leases import Lease
 from gaelp_ray.store.plans import Admission
@@ -61,9 +67,13 @@ def look(
     nodes: tuple[Node, ...],
     shapes: tuple[NodeShape, ...] = (),
     policy: SchedulingPolicy,
+    terms: Terms | None = None,
     now: datetime,
 ) -> Snapshot:
-    """Everything a plan is made from. The queue is the mirror's own, as ``refresh`` left it."""
+    """Everything a plan is made from. The queue is the mirror's own, as ``refresh`` left it.
+
+    Without ``terms`` running time is free.
+    """
     if revision_store.get(connection) != mirror.rules.revision:
         mirror.adopt(read_rules(connection))
     mirror.history = read_history(connection, mirror.history, half_life=policy.half_life, now=now)
@@ -78,6 +88,9 @@ def look(
         reservations=reservation_store.in_force(connection, now=now),
         history=mirror.history.resources(),
         blocked=rules.blocked,
+        unready=spending.unready(connection, _real_versions(mirror), now=now),
+        switches=tuple(switch_store.engaged(connection)),
+        funds=costs.funds(connection, terms, now=now),
         policy=policy,
         revision=rules.revision,
     )
@@ -119,7 +132,8 @@ def apply(
 ) -> Applied:
     """Write a plan: starts, preemptions, reservations, and why each lane waits, all together.
 
-    A start is state, claim, launch order and event; it goes to the launcher with the fewest live attempts
+    A start is state, claim, money for its first slice of running time, launch order and event, or none of
+    them; it goes to the launcher with the fewest live attempts
     (``loads``: launcher -> attempts). When quotas, holds or paused agents have changed since the snapshot,
     everything is dropped. Raises ``Conflict`` when ``epoch`` no longer leads. Give what it returns to
     ``remember`` once it is committed.
@@ -132,7 +146,7 @@ def apply(
         return Applied(dropped=frozenset(wanted))
     job_store.lock_all(tx, sorted(wanted))
     admissions = _assign(plan, snapshot, loads, make_token)
-    started = plans.admit(tx, admissions, now=now)
+    started = _admit(tx, plan, admissions, snapshot, now)
     stopping = plans.preempt(tx, plan.preemptions, now=now)
     reservation_store.prune(tx, now=now)
     kept = {reserve.job.id: seats(reserve.placement) for reserve in plan.reserves}
@@ -194,24 +208,58 @@ def seats(placement: tuple[Placed, ...]) -> tuple[Seat, ...]:
     return tuple(Seat(placed.node_id, placed.gpus) for placed in placement)
 
 
+def _admit(
+    tx: Connection, plan: Plan, admissions: Sequence[Admission], snapshot: Snapshot, now: datetime
+) -> set[int]:
+    """Admit what there is money for; whatever is not admitted after all gives its money back."""
+    terms = snapshot.funds.terms
+    if terms is None:
+        return plans.admit(tx, admissions, now=now)
+    starts = {start.job.id: start for start in plan.starts}
+    slices = [_first_slice(starts[each.job_id], each) for each in admissions]
+    outcomes = costs.hold(tx, slices, terms=terms, now=now)
+    refused = {token for token, outcome in outcomes.items() if isinstance(outcome, GaelpError)}
+    started = plans.admit(tx, [each for each in admissions if each.token not in refused], now=now)
+    unused = outcomes.keys() - refused - {each.token for each in admissions if each.job_id in started}
+    costs.release(tx, [each.run for each in slices if each.run.token in unused], now=now)
+    return started
+
+
+def _first_slice(start: Start, admission: Admission) -> FirstSlice:
+    run = Run(admission.token, admission.job_id, admission.hour_micros)
+    return FirstSlice(run, start.job.owner, start.job.team, start.share)
+
+
+def _real_versions(mirror: Mirror) -> set[int]:
+    """Versions with waiting jobs that spend real money; the jobs of a lane have one version."""
+    return {lane[0].real_version for lane in mirror.queue.lanes() if lane[0].real_version is not None}
+
+
 def _assign(
     plan: Plan, snapshot: Snapshot, loads: Mapping[str, int], make_token: Callable[[], UUID]
 ) -> list[Admission]:
     """Spread starts over launchers; without a launcher nothing can start."""
     live = dict(loads)
     spot_nodes = {node.id for node in snapshot.nodes if node.spot}
+    accelerators = {node.id: node.labels.get(ACCELERATOR_LABEL) for node in snapshot.nodes}
+    terms = snapshot.funds.terms
     admissions: list[Admission] = []
     for start in plan.starts if live else ():
         launcher = min(live, key=lambda name: (live[name], name))
         live[launcher] += 1
+        spot = any(placed.node_id in spot_nodes for placed in start.placement)
+        kind = accelerators.get(start.placement[0].node_id)
         admissions.append(
             Admission(
                 job_id=start.job.id,
                 row_version=start.job.row_version,
                 placement=seats(start.placement),
-                spot=any(placed.node_id in spot_nodes for placed in start.placement),
+                spot=spot,
                 launcher=launcher,
                 token=make_token(),
+                hour_micros=terms.prices.per_hour(start.job.request, accelerator=kind, spot=spot)
+                if terms is not None
+                else 0,
             )
         )
     return admissions

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -131,6 +131,34 @@ def limits(connection: Connection, account_ids: Iterable[int]) -> dict[int, list
     for each in found.values():
         each.sort(key=lambda limit: _SHORTEST_FIRST[limit.period])
     return found
+
+
+def limited(
+    connection: Connection,
+    *,
+    scopes: Collection[Scope],
+    currency: str,
+    money: Money,
+    subjects: Collection[str] | None = None,
+) -> list[tuple[Account, Limit]]:
+    """Accounts with what limits them; those that nothing does are left out."""
+    query = (
+        select(accounts, account_limits.c.period, account_limits.c.limit_micros)
+        .join(account_limits, account_limits.c.account_id == accounts.c.id)
+        .where(
+            accounts.c.scope.in_([str(scope) for scope in scopes]),
+            accounts.c.currency == currency,
+            accounts.c.money == money,
+            account_limits.c.limit_micros.is_not(None),
+        )
+        .order_by(accounts.c.id)
+    )
+    if subjects is not None:
+        query = query.where(accounts.c.subject.in_(subjects))
+    return [
+        (_account(row), Limit(row.id, _PERIODS[row.period], row.limit_micros))
+        for row in connection.execute(query)
+    ]
 
 
 def set_limit(tx: Connection, limit: Limit, *, now: datetime) -> None:

@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import Connection, func, select, update
 
 from gaelp_ray.domain.attempts import Attempt, Outcome, Seat
+from gaelp_ray.domain.costs import Run
 from gaelp_ray.domain.jobs import EndCause
 from gaelp_ray.domain.resources import Resources
 from gaelp_ray.store import rows
@@ -81,8 +82,8 @@ def lock_live(tx: Connection, attempt_id: int, token: UUID | None) -> Attempt | 
 
 def end_if_live(
     tx: Connection, attempt_id: int, outcome: Outcome, *, now: datetime, token: UUID | None = None
-) -> bool:
-    """False: it had ended, or the token is not its own; None is the launcher's word."""
+) -> Ended | None:
+    """None: it had ended, or the token is not its own; without a token it is the launcher's word."""
     mine = [attempts.c.token == token] if token is not None else []
     ended = tx.execute(
         update(attempts)
@@ -94,8 +95,58 @@ def end_if_live(
             exit_code=outcome.exit_code,
             peak_memory_bytes=outcome.peak_memory_bytes,
         )
+        .returning(*attempts.c)
+    ).one_or_none()
+    return Ended(rows.attempt(ended), ended.token) if ended else None
+
+
+@dataclass(frozen=True)
+class Ended:
+    attempt: Attempt
+    token: UUID
+
+
+@dataclass(frozen=True)
+class Paid:
+    """A live attempt that money is held for."""
+
+    attempt_id: int
+    owner: str
+    run: Run
+
+
+def lock_paid(tx: Connection, attempt_ids: Sequence[int]) -> list[Paid]:
+    """Those that live and cost something, their rows and before them those of their jobs held, in order."""
+    ids = list(attempt_ids)
+    of_jobs = select(attempts.c.job_id).where(attempts.c.id == func.any(ids))
+    query = select(jobs.c.id).where(jobs.c.id.in_(of_jobs)).order_by(jobs.c.id)
+    tx.execute(query.with_for_update(key_share=True))
+    found = tx.execute(
+        select(attempts, jobs.c.owner)
+        .join(jobs, jobs.c.id == attempts.c.job_id)
+        .where(attempts.c.id == func.any(ids), attempts.c.ended_at.is_(None), attempts.c.slices > 0)
+        .order_by(attempts.c.id)
+        .with_for_update(of=attempts)
     )
-    return ended.rowcount == 1
+    return [
+        Paid(
+            row.id,
+            row.owner,
+            Run(row.token, row.job_id, row.hour_micros, row.claimed_at, row.slices, row.cost_micros),
+        )
+        for row in found
+    ]
+
+
+def book_cost(tx: Connection, attempt_id: int, micros: int, *, slices: int) -> None:
+    """Running time was booked, of the attempt and its job."""
+    job_id = tx.execute(
+        update(attempts)
+        .where(attempts.c.id == attempt_id)
+        .values(cost_micros=attempts.c.cost_micros + micros, slices=slices)
+        .returning(attempts.c.job_id)
+    ).scalar_one()
+    tx.execute(update(jobs).where(jobs.c.id == job_id).values(cost_micros=jobs.c.cost_micros + micros))
 
 
 def saved(tx: Connection, attempt_id: int, *, now: datetime) -> None:

@@ -33,7 +33,6 @@ def waiting(connection: Connection, launcher: str, *, limit: int) -> Sequence[An
             attempts.c.stop_cause,
             attempts.c.ended_at,
             attempts.c.claimed_at,
-            attempts.c.created_at.label("admitted_at"),
             attempts.c.slices,
             *rows.resources_columns(attempts),
             jobs.c.id.label("job_id"),

@@ -29,6 +29,8 @@ class Admission:
     spot: bool
     launcher: str
     token: UUID
+    #: What an hour of it costs; money is held for its first slice, unless it is free.
+    hour_micros: int = 0
 
 
 # One statement, so that state, claim, order and event can only appear together. A job that changed since the
@@ -36,8 +38,9 @@ class Admission:
 _ADMIT = text(
     """
     WITH chosen AS (
-        SELECT * FROM unnest(:job_ids, :row_versions, :node_ids, :placements, :spots, :launchers, :tokens)
-            AS chosen (job_id, row_version, node_id, placement, spot, launcher, token)
+        SELECT * FROM unnest(:job_ids, :row_versions, :node_ids, :placements, :spots, :launchers, :tokens,
+                             :hours)
+            AS chosen (job_id, row_version, node_id, placement, spot, launcher, token, hour_micros)
     ), admitted AS (
         UPDATE jobs
         SET state = 'admitted', row_version = jobs.row_version + 1, attempt_number = attempt_number + 1,
@@ -46,12 +49,13 @@ _ADMIT = text(
         WHERE jobs.id = chosen.job_id AND jobs.state = 'queued' AND jobs.row_version = chosen.row_version
         RETURNING jobs.id, jobs.agent_id, jobs.attempt_number, jobs.cpu_milli, jobs.memory_bytes,
                   jobs.gpu_milli, jobs.storage_bytes, jobs.workers, chosen.node_id, chosen.placement,
-                  chosen.spot, chosen.launcher, chosen.token
+                  chosen.spot, chosen.launcher, chosen.token, chosen.hour_micros
     ), opened AS (
         INSERT INTO attempts (job_id, number, token, cpu_milli, memory_bytes, gpu_milli, storage_bytes,
-                              workers, launcher, node_id, placement, spot, created_at)
+                              workers, launcher, node_id, placement, spot, hour_micros, slices, created_at)
         SELECT id, attempt_number, token, cpu_milli, memory_bytes, gpu_milli, storage_bytes,
-               workers, launcher, node_id, CAST(placement AS jsonb), spot, :now
+               workers, launcher, node_id, CAST(placement AS jsonb), spot, hour_micros,
+               CASE WHEN hour_micros > 0 THEN 1 ELSE 0 END, :now
         FROM admitted
         RETURNING id, job_id, launcher
     ), ordered AS (
@@ -71,6 +75,7 @@ _ADMIT = text(
     bindparam("spots", type_=ARRAY(Boolean)),
     bindparam("launchers", type_=ARRAY(Text)),
     bindparam("tokens", type_=ARRAY(Uuid)),
+    bindparam("hours", type_=ARRAY(BigInteger)),
 )
 
 
@@ -86,6 +91,7 @@ def admit(tx: Connection, admissions: Sequence[Admission], *, now: datetime) -> 
         "spots": [a.spot for a in admissions],
         "launchers": [a.launcher for a in admissions],
         "tokens": [a.token for a in admissions],
+        "hours": [a.hour_micros for a in admissions],
     }
     return set(tx.execute(_ADMIT, {**columns, "now": now}).scalars())
 

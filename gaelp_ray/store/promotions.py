@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from gaelp_ray.domain.promotion import Evidence
@@ -56,6 +57,12 @@ def add(
 def is_promoted(connection: Connection, version_id: int) -> bool:
     query = select(promotions.c.version_id).where(promotions.c.version_id == version_id)
     return connection.execute(query).one_or_none() is not None
+
+
+def promoted(connection: Connection, version_ids: Collection[int]) -> set[int]:
+    """Those of the versions that were promoted."""
+    query = select(promotions.c.version_id).where(promotions.c.version_id == func.any(sorted(version_ids)))
+    return set(connection.execute(query).scalars())
 
 
 def _evidence(row: Any) -> Evidence:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, Select, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from gaelp_ray.domain.jobs import JobState
+from gaelp_ray.domain.ledger import Money
 from gaelp_ray.domain.scheduling import QueuedJob
 from gaelp_ray.store import rows
 from gaelp_ray.store.tables import jobs, queue_depth
@@ -23,6 +24,8 @@ FRESH = timedelta(seconds=30)
 COUNTED_ALWAYS = 10_000
 #: Below this share of the limit the scheduler's count is near enough.
 NEAR = 0.9
+
+_REAL = str(Money.REAL)
 
 _QUEUED: Select[Any] = select(
     jobs.c.id,
@@ -42,6 +45,8 @@ _QUEUED: Select[Any] = select(
     jobs.c.expected_p90_s,
     jobs.c.deadline,
     jobs.c.preemptions,
+    jobs.c.money,
+    jobs.c.version_id,
 ).where(jobs.c.state == JobState.QUEUED)
 
 
@@ -74,6 +79,7 @@ def _queued(row: Row[Any]) -> QueuedJob:
         expected_p90_s=row.expected_p90_s,
         deadline=row.deadline,
         preemptions=row.preemptions,
+        real_version=row.version_id if row.money == _REAL else None,
     )
 
 

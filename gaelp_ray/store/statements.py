@@ -102,7 +102,7 @@ def differences(connection: Connection, *, now: datetime) -> list[Difference]:
     ended = [str(state) for state in TERMINAL]
     given: Mapping[str, Any] = {"now": now, "ended": ended}
     return [
-        Difference(kind, row.subject, row.expected, row.found)
+        Difference(kind, str(row.subject), row.expected, row.found)
         for kind, proof in _PROOFS.items()
         for row in connection.execute(text(proof), given)
     ]
@@ -150,6 +150,13 @@ _PROOFS = {
         FROM money_holds h JOIN jobs j ON j.id = h.job_id
         WHERE h.state = 'pending' AND j.state = ANY(:ended) AND h.expires_at > :now
         ORDER BY h.key""",
+    "attempt": """
+        SELECT a.id AS subject, format('money held for slice %s', a.slices) AS expected,
+               coalesce(h.state, 'none') AS found
+        FROM attempts a
+        LEFT JOIN money_holds h ON h.key = format('attempt %s slice %s', a.token, a.slices)
+        WHERE a.ended_at IS NULL AND a.slices > 0 AND (h.key IS NULL OR h.state IN ('posted', 'voided'))
+        ORDER BY a.id""",
     "overdue": """
         SELECT key AS subject, format('ended at %s', expires_at) AS expected, 'pending' AS found
         FROM money_holds WHERE state = 'pending' AND expires_at <= :now - interval '1 minute'

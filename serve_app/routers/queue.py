@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import Query, Response
 
+from gaelp_ray.domain.costs import expected
 from gaelp_ray.domain.errors import Unavailable
 from gaelp_ray.domain.jobs import JobState
 from gaelp_ray.services import jobs as job_service
@@ -16,7 +17,7 @@ from serve_app.context import context
 from serve_app.respond import json_response
 from serve_app.routers.api import api_router
 from serve_app.routers.ids import Id
-from serve_app.schemas.jobs import JobIn
+from serve_app.schemas.jobs import CostOut, JobIn
 from serve_app.schemas.queue import ExplanationOut, PreemptionOut, PreemptionsOut, QueueOut
 
 router = api_router("", tag="queue")
@@ -60,14 +61,16 @@ async def plan_job(body: JobIn, caller: Caller) -> Response:
 
     Stores nothing; refuses what a submission would be refused for, but for a full queue.
     """
+    runtime = context().runtime
     draft = await context().read(
-        job_service.draft,
-        body.new(),
-        by=caller,
-        now=datetime.now(UTC),
-        defaults=context().runtime.job_defaults,
+        job_service.draft, body.new(), by=caller, now=datetime.now(UTC), defaults=runtime.job_defaults
     )
-    return json_response(ExplanationOut.of(await context().ask_scheduler("dry_run", draft)))
+    cost = CostOut.model_construct(
+        booked_micros=0,
+        expected_micros=expected(runtime.prices, draft.request, draft.expected_s),
+        expected_p90_micros=expected(runtime.prices, draft.request, draft.expected_p90_s),
+    )
+    return json_response(ExplanationOut.of(await context().ask_scheduler("dry_run", draft), cost))
 
 
 @router.get("/queue", response_model=QueueOut)

@@ -11,7 +11,7 @@ from gaelp_ray.domain.jobs import Job, JobState
 from gaelp_ray.domain.scheduling import Placed, WaitCode
 from gaelp_ray.domain.scheduling.explain import Explanation, QueueReport
 from serve_app.schemas.common import Out
-from serve_app.schemas.jobs import waiting
+from serve_app.schemas.jobs import CostOut, waiting
 
 
 class EtaOut(Out):
@@ -53,10 +53,11 @@ class ExplanationOut(Out):
         description="Where its workers go, now or once others have made room."
     )
     victims: list[int] = Field(description="Jobs that make room for it.")
+    cost: CostOut | None = Field(description="Of a dry run: what its compute is expected to cost.")
     at: datetime = Field(description="As of when.")
 
     @staticmethod
-    def of(found: Explanation) -> ExplanationOut:
+    def of(found: Explanation, cost: CostOut | None = None) -> ExplanationOut:
         placement = found.placement
         return ExplanationOut.model_construct(
             job_id=found.job_id or None,
@@ -73,6 +74,7 @@ class ExplanationOut(Out):
             eta=EtaOut.model_validate(found.eta) if found.eta else None,
             placement=[PlacedOut.of(each) for each in placement] if placement else None,
             victims=list(found.victims),
+            cost=cost,
             at=found.at,
         )
 
@@ -96,6 +98,7 @@ class ExplanationOut(Out):
             eta=None,
             placement=None,
             victims=[],
+            cost=None,
             at=at,
         )
 

@@ -36,7 +36,12 @@ class RampIn(In):
 
     agent_id: WholeNumber = Field(ge=1, le=2**63 - 1)
     version: str = Field(description="One that was promoted.")
-    account_id: WholeNumber = Field(ge=1, le=2**63 - 1, description="An account of its real money.")
+    account_id: WholeNumber | None = Field(
+        default=None,
+        ge=1,
+        le=2**63 - 1,
+        description="Of its real money; the main one unless named.",
+    )
     full_day_micros: WholeNumber = Field(description="What it may spend in a day at the end of the ramp.")
     metric: str = Field(description="Of the agent; while its median is too low the ramp is rolled back.")
     min_samples: WholeNumber = Field(

@@ -6,6 +6,7 @@ import csv
 import io
 import itertools
 import json
+import re
 import subprocess
 import sys
 import time
@@ -32,6 +33,8 @@ Json = dict[str, Any]
 ROOT = Path(__file__).parents[2]
 STAFF = {"olive": ["operator"], "paul": ["approver"], "petra": ["approver"], "audrey": ["auditor"], "ann": []}
 WELL_DONE = {"baseline": "1.0.0", "seeds": 20, "effect": 2.0, "low": 1.0, "high": 3.0, "confidence": 0.95}
+#: In which agents get their accounts.
+CURRENCY = "USD"
 _NAMES = itertools.count(1)
 
 
@@ -61,16 +64,17 @@ class Company:
         return answer.json() if answer.content else None
 
     def deployed(self) -> tuple[int, int]:
-        """A new agent of ann's that may spend real money one day, at version 1.0.0, and its account."""
+        """A new agent of ann's that may spend real money one day, and its main account."""
         ann = self.people["ann"]
         agent = self.service.agent(ann, type="real_deployment")["id"]
-        account = self.bank.open(scope=Scope.AGENT, subject=str(agent), money=Money.REAL)
-        return agent, account
+        return agent, self.bank.open(
+            scope=Scope.AGENT, subject=str(agent), money=Money.REAL, currency=CURRENCY
+        )
 
     def act(self, agent: int, account: int, micros: int, **reported: Any) -> str:
         """The verdict on an action of real money."""
-        action = Action(agent_id=agent, currency="EUR", amount_micros=micros)
-        hold = a_hold(f"action {time.time_ns()}", account)
+        action = Action(agent_id=agent, currency=CURRENCY, amount_micros=micros)
+        hold = a_hold(f"action {time.time_ns()}", account, currency=CURRENCY)
         admitted = self.store.transact(
             reviews.admit, action, hold, reported=Reported(**reported), now=datetime.now(UTC)
         )
@@ -125,11 +129,12 @@ def test_a_version_earns_real_money_and_loses_it_by_itself(company: Company) -> 
     assert company.ask("ann", "POST", f"{base}/promotion")["promoted"]
     assert company.ask("ann", "GET", f"/approvals/{approval}")["state"] == "used"
 
-    start = {"agent_id": agent, "version": "2.0.0", "account_id": account, "full_day_micros": 1000}
+    start = {"agent_id": agent, "version": "2.0.0", "full_day_micros": 1000}
     start |= {"metric": "profit", "min_samples": 2, "min_value": 0.0}
     company.ask("ann", "POST", "/ramps", 403, json=start)
     ramp = company.ask("olive", "POST", "/ramps", 201, json=start)
     assert (ramp["state"], ramp["day_micros"], len(ramp["stages"])) == ("canary", 50, 4)
+    assert ramp["account_id"] == account
     assert company.ask("ann", "GET", f"/agents/{agent}")["version"] == "2.0.0"
     assert ramp["id"] in [each["id"] for each in company.ask("olive", "GET", "/ramps")["items"]]
 
@@ -145,7 +150,7 @@ def test_a_version_earns_real_money_and_loses_it_by_itself(company: Company) -> 
     assert (ended["day_micros"], "median" in ended["reason"]) == (0, True)
     assert company.ask("ann", "GET", f"/agents/{agent}")["version"] == "1.0.0"
     assert company.act(agent, account, 1) == "allow", "no policy forbids it"
-    found = company.bank.ask(a_hold(f"more {agent}", account, amount=1))
+    found = company.bank.ask(a_hold(f"more {agent}", account, amount=1, currency=CURRENCY))
     assert getattr(found, "code", None) == "budget_exceeded", "its budget does"
     company.ask("olive", "POST", f"/ramps/{ramp['id']}/rollback", 409, json={"reason": "again"})
 
@@ -153,7 +158,10 @@ def test_a_version_earns_real_money_and_loses_it_by_itself(company: Company) -> 
 def test_a_broken_rule_is_recorded_shown_and_tried_anew(company: Company) -> None:
     agent, account = company.deployed()
     name = f"caps {agent}"
-    document = {"currency": "EUR", "rules": [{"rule": "action_cap", "max_micros": 60, "on_breach": "deny"}]}
+    document = {
+        "currency": CURRENCY,
+        "rules": [{"rule": "action_cap", "max_micros": 60, "on_breach": "deny"}],
+    }
     place = {"scope": "agent", "subject": str(agent)}
     company.ask("ann", "POST", f"/policies/{name}", 403, json=document)
     company.ask("olive", "POST", f"/policies/{name}", 201, json=document)
@@ -264,7 +272,7 @@ def test_one_command_stops_an_agent_in_an_emergency(company: Company) -> None:
     agent, account = company.deployed()
     stopped = company.service.gaelp("kill", "agent", str(agent))
     assert (stopped.returncode, "is stopped" in stopped.stdout) == (0, True), stopped.stderr
-    refused = company.bank.ask(a_hold(f"late {agent}", account))
+    refused = company.bank.ask(a_hold(f"late {agent}", account, currency=CURRENCY))
     assert getattr(refused, "code", None) == "halted"
     assert "emergency" in company.service.gaelp("kill", "list").stdout
     released = company.service.gaelp("kill", "release", "agent", str(agent), "--reason", "looked at")
@@ -348,6 +356,18 @@ def test_a_record_that_was_edited_behind_the_service_is_found(company: Company) 
     assert not company.ask("audrey", "GET", "/audit/verify", params={"anchor": lost})["holds"]
     company.ask("audrey", "GET", "/audit/verify", 422, params={"anchor": "1"})
     company.ask("ann", "GET", "/audit/verify", 403)
+
+
+def test_what_alerts_ask_for_is_exported(service: Service) -> None:
+    """Those of rare events are not there before the first one."""
+    alerts = (ROOT / "cluster/prometheus/gaelp-rules.yaml").read_text()
+    asked = {name for name in re.findall(r"ray_gaelp_\w+", alerts) if not name.endswith("_total")}
+
+    def missing() -> set[str]:
+        text = httpx.get(f"http://127.0.0.1:{service.metrics_port}/metrics", timeout=10).text
+        return asked - set(re.findall(r"^(\w+)\{", text, re.MULTILINE))
+
+    eventually(lambda: not missing(), within_s=40, what="every metric of an alert is exported")
 
 
 BAD: dict[str, tuple[str, str, Json, str]] = {

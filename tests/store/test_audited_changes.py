@@ -68,7 +68,7 @@ def test_a_budget_limit_is_that_of_the_agents_account(store: Store, given: dict[
     found = store.read(audit.page, by=ADMIN, subject=f"account {agent.account_id}", limit=9)
     limits = [each.record for each in found if each.record.action == "limit.set"]
     assert [(each.before, each.after) for each in limits] == [
-        (None, '{"total":5}'),
+        ('{"total":null}', '{"total":5}'),
         ('{"total":5}', '{"total":7}'),
     ]
     assert [action for action, *_ in changes(store)] == ["agent.register"], "nothing else was changed"

@@ -50,6 +50,8 @@ class Start:
     job: QueuedJob
     #: One of each worker.
     placement: tuple[Placed, ...]
+    #: How many of its first slices of running time make a whole one; see ``domain.costs``.
+    share: int = 1
 
 
 class PreemptionReason(StrEnum):

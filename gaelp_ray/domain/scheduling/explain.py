@@ -157,13 +157,13 @@ def unblock(job: QueuedJob, code: WaitCode, snapshot: Snapshot, now: datetime) -
 
 
 _UNBLOCK = {
-    WaitCode.DEACTIVATED: ("Set its agent active.",),
+    WaitCode.DEACTIVATED: ("Its agent is set active, or the kill switch is released.",),
     WaitCode.ON_HOLD: ("Whoever placed the hold lifts it.",),
     WaitCode.NO_MATCHING_SHAPE: ("Ask for less, or for fewer conditions.", "Add a larger kind of node."),
     WaitCode.EXCEEDS_MAX_QUOTA: ("Ask for less.", "An admin raises the quota."),
     WaitCode.APPROVAL_REQUIRED: ("Somebody with the right to it approves.",),
     WaitCode.BUDGET_EXCEEDED: ("The budget is raised, or its next period begins.",),
-    WaitCode.BUDGET_UNVERIFIABLE: ("The ledger answers again.",),
+    WaitCode.BUDGET_UNVERIFIABLE: ("The kind of GPU gets a price.",),
     WaitCode.WAITING_FOR_PREEMPTION: ("Those who were asked to make room have saved and stopped.",),
 }
 

@@ -22,6 +22,7 @@ from gaelp_ray.domain.scheduling.decisions import (
     Wait,
     WaitCode,
 )
+from gaelp_ray.domain.scheduling.funds import Purse
 from gaelp_ray.domain.scheduling.growth import Growth
 from gaelp_ray.domain.scheduling.nodes import suits
 from gaelp_ray.domain.scheduling.ordering import Line, shares_of
@@ -29,6 +30,7 @@ from gaelp_ray.domain.scheduling.pool import Pool
 from gaelp_ray.domain.scheduling.preemption import Rank, Room, RoomMaker, may_stop, rank, yields_to
 from gaelp_ray.domain.scheduling.queue import QueuedJob
 from gaelp_ray.domain.scheduling.snapshot import Claim, Snapshot
+from gaelp_ray.domain.switches import SwitchScope, Target, covering
 
 #: Blocked heads in one plan for which it is worked out when they will fit.
 MOST_LOOKS_AHEAD = 4
@@ -52,6 +54,7 @@ class Planner:
         self._claims = sorted(snapshot.claims, key=lambda claim: claim.job_id)
         self._pool = Pool(snapshot.nodes, self._claims)
         self._usage = Usage(snapshot.quotas, _held(self._claims) if snapshot.quotas.quotas else {})
+        self._purse = Purse(snapshot.funds)
         self._shares = shares_of(snapshot)
         self._growth = Growth(snapshot.shapes)
         self._anything_held = any(True for _ in snapshot.holds)
@@ -142,7 +145,7 @@ class Planner:
         self._take(placement)
         self._usage.add(job.owner, asked)
         self._shares.add(job.owner, job.request.total)
-        self._starts.append(Start(job, placement))
+        self._starts.append(Start(job, placement, self._purse.take(job)))
         return True
 
     def _asked(self, job: QueuedJob) -> Amounts:
@@ -158,23 +161,33 @@ class Planner:
 
     def _gate(self, job: QueuedJob) -> Blocked | None:
         """What keeps a job waiting whatever is free, in the order in which it is told."""
-        snapshot = self._snapshot
-        blocked = snapshot.blocked.get(job.agent_id)
+        blocked = self._snapshot.blocked.get(job.agent_id)
         if blocked is not None and blocked.code is WaitCode.DEACTIVATED:
             return blocked
+        stopped = self._stopped(job)
+        if stopped is not None:
+            return stopped
+        if not self._matches(job.request):
+            return Blocked(WaitCode.NO_MATCHING_SHAPE, self._why_no_match(job.request))
+        never = blocked or self._unpaid(job)
+        if never is None and (verdict := self._never_fits(job)) is not None:
+            return Blocked(WaitCode.EXCEEDS_MAX_QUOTA, f"It can never fit. {verdict.sentence()}")
+        return never
+
+    def _stopped(self, job: QueuedJob) -> Blocked | None:
+        """Somebody stopped it, or the likes of it."""
+        snapshot = self._snapshot
+        if snapshot.switches and (switch := covering(_targets(job), snapshot.switches)) is not None:
+            return Blocked(WaitCode.DEACTIVATED, switch.sentence())
         hold = self._anything_held and snapshot.holds.on(
             owner=job.owner, team=job.team, agent_id=job.agent_id
         )
-        if hold:
-            return Blocked(WaitCode.ON_HOLD, hold.sentence())
-        if not self._matches(job.request):
-            return Blocked(WaitCode.NO_MATCHING_SHAPE, self._why_no_match(job.request))
-        if blocked is not None:
-            return blocked
-        never = self._never_fits(job)
-        if never is not None:
-            return Blocked(WaitCode.EXCEEDS_MAX_QUOTA, f"It can never fit. {never.sentence()}")
-        return None
+        return Blocked(WaitCode.ON_HOLD, hold.sentence()) if hold else None
+
+    def _unpaid(self, job: QueuedJob) -> Blocked | None:
+        """It may not spend, or its running time cannot be paid for."""
+        unready = self._snapshot.unready.get(job.real_version) if job.real_version is not None else None
+        return unready or self._purse.refuses(job)
 
     def _never_fits(self, job: QueuedJob) -> Verdict | None:
         if not self._snapshot.quotas.quotas:
@@ -411,6 +424,10 @@ def _times(one: Resources, total: Resources) -> int:
         (one.gpu_milli, total.gpu_milli),
     )
     return min((there // asked for asked, there in pairs if asked), default=0)
+
+
+def _targets(job: QueuedJob) -> tuple[Target, Target]:
+    return Target(SwitchScope.AGENT, str(job.agent_id)), Target(SwitchScope.USER, job.owner)
 
 
 def _held(claims: Sequence[Claim]) -> dict[str, Amounts]:

@@ -38,6 +38,8 @@ class QueuedJob:
     expected_p90_s: float | None = None
     deadline: datetime | None = None
     preemptions: int = 0
+    #: Of a job that spends real money: the version that must be let to.
+    real_version: int | None = None
 
 
 def lane_of(
@@ -49,9 +51,11 @@ def lane_of(
     request: Request,
     preemptible: bool,
     expected_s: float | None,
+    real_version: int | None = None,
 ) -> str:
     """The name of the lane of jobs that are equal to the planner."""
-    parts = (owner, team, agent_id, priority, request.key, preemptible, length_class(expected_s))
+    length = length_class(expected_s)
+    parts = (owner, team, agent_id, priority, request.key, preemptible, length, real_version)
     return blake2b(repr(parts).encode(), digest_size=12).hexdigest()
 
 

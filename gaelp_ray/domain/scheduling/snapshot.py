@@ -13,8 +13,10 @@ from gaelp_ray.domain.jobs import PRIORITY_MAX
 from gaelp_ray.domain.quotas import Amounts, QuotaBook
 from gaelp_ray.domain.resources import Resources
 from gaelp_ray.domain.scheduling.decisions import Blocked
+from gaelp_ray.domain.scheduling.funds import Funds
 from gaelp_ray.domain.scheduling.nodes import Node, NodeShape
 from gaelp_ray.domain.scheduling.queue import Queue
+from gaelp_ray.domain.switches import Switch
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +130,13 @@ class Snapshot:
     reservations: tuple[Reservation, ...] = ()
     #: Usage of each user in the past, as the average over the half-life of what he held.
     history: Mapping[str, Resources] = field(default_factory=dict)
-    #: Agents whose jobs another gate keeps waiting (money, safety), and why.
+    #: Agents whose jobs wait whatever is free, and why.
     blocked: Mapping[int, Blocked] = field(default_factory=dict)
+    #: Versions that may not spend real money now, and why.
+    unready: Mapping[int, Blocked] = field(default_factory=dict)
+    #: Kill switches that are engaged.
+    switches: tuple[Switch, ...] = ()
+    funds: Funds = field(default_factory=Funds)
     policy: SchedulingPolicy = field(default_factory=SchedulingPolicy)
     #: Of quotas, holds and paused agents; a plan made on an older one is void.
     revision: int = 0
