@@ -89,6 +89,7 @@ def spend(ctx: TrainingContext) -> dict[str, Any]:
     for step in range(1, steps + 1):
         ctx.budget.spend(1_000_000, key=f"step-{step}")
         ctx.report({"spent": float(step)}, step=step)
+        time.sleep(float(ctx.hyperparameters.get("pause_s", 0.0)))
     return {"total_micros": steps * 1_000_000}
 
 
