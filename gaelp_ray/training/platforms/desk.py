@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
-from gaelp_ray.domain.errors import NotFound, Unavailable
+from gaelp_ray.domain.errors import InvalidInput, NotFound, Unavailable
 from gaelp_ray.domain.platforms import DeliveryReport, Order, Placements
-from gaelp_ray.training.budget import check_job_key
+from gaelp_ray.training.budget import MAX_JOB_KEY, check_job_key
 from gaelp_ray.training.orders import Delivery, Placed, Proposal, Ruling, Standing, order_prefix
 from gaelp_ray.training.platforms.port import AdPlatform
 
@@ -91,6 +91,7 @@ class Desk:
         order or not, so the money stays held.
         """
         check_job_key(proposal.key)
+        _check_campaign(proposal.campaign)
         ruling = self._gate.admit(proposal, self._standing(profit_micros))
         order = Order(
             key=ruling.order_key,
@@ -104,6 +105,9 @@ class Desk:
         )
         with self._lock:
             self._known.setdefault(proposal.key, Delivery(key=proposal.key, spent_micros=0, final=False))
+        if self._closing.is_set():
+            # The answer came after the end of the attempt: nobody would watch over the order.
+            raise Unavailable("The attempt has ended; the order was not placed.")
         self._insist(lambda: self._platform.place(order, now=self._now()))
         return Placed(
             key=proposal.key,
@@ -197,3 +201,10 @@ class Desk:
         news = Delivery(key=key, spent_micros=report.cost_micros, final=report.final)
         if news != self._known.get(key):
             self._known[key] = self._unread[key] = news
+
+
+def _check_campaign(name: object) -> None:
+    if not isinstance(name, str) or len(name) > MAX_JOB_KEY or (name and not name.isprintable()):
+        raise InvalidInput(
+            f"`campaign` must be a text of at most {MAX_JOB_KEY} printable characters; got {str(name)[:60]!r}"
+        )

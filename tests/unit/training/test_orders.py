@@ -168,14 +168,27 @@ def test_an_answer_that_was_lost_is_asked_for_again(monkeypatch: pytest.MonkeyPa
 def test_a_platform_that_never_answers_lets_the_job_go_with_its_money_held(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    link, clock = FakeLink(), Clock()
-    counter = a_desk(link, SandboxPlatform(3, Manners(outage_percent=100)), clock)
-    counter.abandon()
+    class Dead(SandboxPlatform):
+        def place(self, order: Order, *, now: datetime) -> None:
+            counter.abandon()  # the process that asked is gone meanwhile
+            raise Unavailable
+
+    link = FakeLink()
+    counter = a_desk(link, Dead(3, Manners(outage_percent=100)), Clock())
     with pytest.raises(Unavailable):
         counter.place(a_proposal(), None)
     monkeypatch.setattr(desk, "CLOSING_S", 0.0)
     counter.close()
     assert link.bank.used() == (6000, 0)
+
+
+def test_what_is_admitted_after_the_end_is_not_placed() -> None:
+    link, platform = FakeLink(), SandboxPlatform(1, GOOD)
+    counter = a_desk(link, platform, Clock())
+    counter.close()
+    with pytest.raises(Unavailable, match="was not placed"):
+        counter.place(a_proposal(), None)
+    assert platform.reports(now=T0) == []
 
 
 def test_reports_in_the_wrong_order_change_nothing() -> None:
@@ -198,6 +211,14 @@ def test_reports_in_the_wrong_order_change_nothing() -> None:
     assert heard[-1].final
     assert counter.deliveries() == []
     assert link.bank.used() == (0, 6000)
+
+
+@pytest.mark.parametrize("campaign", [5, None, "two\nlines", "a" * 121])
+def test_a_campaign_is_a_short_text(campaign: Any) -> None:
+    link = FakeLink()
+    with pytest.raises(InvalidInput, match="`campaign` must be a text"):
+        a_desk(link, SandboxPlatform(1, GOOD), Clock()).place(a_proposal(campaign=campaign), None)
+    assert link.bank.book.holds == {}
 
 
 def test_reports_of_other_jobs_are_left_alone() -> None:
