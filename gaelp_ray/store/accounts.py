@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Text, cast, func, insert, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Text, cast, func, insert, or_, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from gaelp_ray.domain.ledger import Account, Limit, Money, NewAccount, Scope
@@ -47,17 +47,20 @@ def find_many(
     connection: Connection, subjects: Iterable[tuple[Scope, str]], *, currency: str, money: Money
 ) -> list[Account]:
     """Those of the accounts of these subjects that were opened, in the order of their ids."""
-    wanted = [(str(scope), subject) for scope, subject in subjects]
+    wanted = set(subjects)
     query = (
         select(accounts)
         .where(
-            tuple_(accounts.c.scope, accounts.c.subject).in_(wanted),
+            # More than what is wanted, and quicker to say and to plan than so many pairs.
+            accounts.c.scope == func.any([str(scope) for scope in {scope for scope, _ in wanted}]),
+            accounts.c.subject == func.any(sorted({subject for _, subject in wanted})),
             accounts.c.currency == currency,
             accounts.c.money == money,
         )
         .order_by(accounts.c.id)
     )
-    return [_account(row) for row in connection.execute(query)]
+    found = map(_account, connection.execute(query))
+    return [account for account in found if (account.scope, account.subject) in wanted]
 
 
 def page(

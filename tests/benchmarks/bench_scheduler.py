@@ -30,16 +30,20 @@ import psutil
 from sqlalchemy import Connection, insert, text
 
 from gaelp_ray.cli import database
+from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.agents import AgentType, NewAgent, VersionSpec
+from gaelp_ray.domain.costs import Terms
 from gaelp_ray.domain.jobs import JobState
+from gaelp_ray.domain.prices import PriceTable
 from gaelp_ray.domain.quotas import EVERYTHING, Quota, QuotaKind
 from gaelp_ray.domain.requests import Request
 from gaelp_ray.domain.resources import Resources
 from gaelp_ray.domain.scheduling import Node, Plan, SchedulingPolicy, Snapshot, lane_of, plan
-from gaelp_ray.services import launching, scheduling
+from gaelp_ray.domain.windows import Period
+from gaelp_ray.services import accounts, launching, scheduling
+from gaelp_ray.services import agents as agent_service
 from gaelp_ray.services import mirror as mirror_service
 from gaelp_ray.services.mirror import Mirror
-from gaelp_ray.store import agents as agent_store
 from gaelp_ray.store import migrate, rows, tables
 from gaelp_ray.store import quotas as quota_store
 from gaelp_ray.store.engine import Store
@@ -58,6 +62,8 @@ TAKE_OVER_TARGET_S = 10.0
 #: Admissions of the baseline; it goes at the same pace all the time.
 ONE_BY_ONE = 2_000
 TTL = timedelta(seconds=60)
+TERMS = Terms(PriceTable("USD", 40_000, 5_000))
+BUDGET_MICROS = 10**12
 _NO_LENDER_LIMIT = replace(EVERYTHING, cpu=100_000)
 
 # What launchers and processes write in the life of an attempt that succeeds at once.
@@ -92,7 +98,8 @@ def main() -> None:
     report = Report("scheduler")
     with fresh_database() as store:
         one_by_one = measure_admissions(store, ONE_BY_ONE, apply=in_single_transactions)
-        measure_and_report_admissions(report, store, given.jobs, one_by_one)
+        free = measure_admissions(store, given.jobs // 5, apply=Scheduler.apply, terms=None)
+        measure_and_report_admissions(report, store, given.jobs, one_by_one, free)
     with fresh_database() as store:
         measure_take_over(report, store, given.queued)
 
@@ -118,6 +125,8 @@ class Scheduler:
     mirror: Mirror
     nodes: tuple[Node, ...]
     policy: SchedulingPolicy
+    #: How running time is paid for; None where it is free.
+    terms: Terms | None = TERMS
 
     @staticmethod
     def take_over(store: Store) -> Scheduler:
@@ -140,7 +149,14 @@ class Scheduler:
         return apply(self, plan(seen, now()), seen)
 
     def look(self) -> Snapshot:
-        return self.store.read(scheduling.look, self.mirror, nodes=self.nodes, policy=self.policy, now=now())
+        return self.store.read(
+            scheduling.look,
+            self.mirror,
+            nodes=self.nodes,
+            policy=self.policy,
+            terms=self.terms,
+            now=now(),
+        )
 
     def apply(self, decided: Plan, seen: Snapshot) -> int:
         applied = self.store.transact(
@@ -172,13 +188,14 @@ class Pace:
     ticks_s: tuple[float, ...]
 
 
-def measure_admissions(store: Store, jobs: int, *, apply: Apply) -> Pace:
+def measure_admissions(store: Store, jobs: int, *, apply: Apply, terms: Terms | None = TERMS) -> Pace:
     """Queue so many jobs and admit them all, while another process ends what has started."""
     say(f"queueing {jobs} jobs of {USERS} users")
     store.transact(populate, jobs)
     with ending(store), store.connection() as connection:
         connection.execute(text("ANALYZE"))
         scheduler = Scheduler.take_over(store)
+        scheduler.terms = terms
         started, ticks = 0, []
         begun = time.perf_counter()
         while started < jobs:
@@ -188,10 +205,13 @@ def measure_admissions(store: Store, jobs: int, *, apply: Apply) -> Pace:
         return Pace(jobs / (time.perf_counter() - begun), tuple(ticks))
 
 
-def measure_and_report_admissions(report: Report, store: Store, jobs: int, one_by_one: Pace) -> None:
+def measure_and_report_admissions(
+    report: Report, store: Store, jobs: int, one_by_one: Pace, free: Pace
+) -> None:
     pace = measure_admissions(store, jobs, apply=Scheduler.apply)
     baselines = (
         Baseline("one_transaction_each", one_by_one.per_s),
+        Baseline("free_of_charge", free.per_s),
         Baseline("kueue_published", KUEUE_PER_S),
         Baseline("target", TARGET_PER_S),
     )
@@ -291,7 +311,11 @@ def populate(tx: Connection, count: int) -> None:
 def _user(tx: Connection, number: int, at: datetime) -> None:
     user, team = f"user-{number:04}", f"team-{number // TEAM_SIZE:02}"
     spec = VersionSpec(version="1.0.0", entrypoint="trainers:count")
-    agent_store.add(tx, NewAgent("bidder", AgentType.SIMULATION, spec), owner=user, now=at)
+    agent_service.register(
+        tx, NewAgent("bidder", AgentType.SIMULATION, spec), currency="USD", by=Principal(user), now=at
+    )
+    payer = accounts.of_user(tx, user, "USD", now=at)
+    accounts.set_limit(tx, payer.id, Period.MONTH, BUDGET_MICROS, now=at)
     limit = replace(EVERYTHING, cpu=NODE.cpu_milli)
     quota = Quota(QuotaKind.USER, user, limit, team=team, borrowing=_NO_LENDER_LIMIT)
     quota_store.put(tx, quota, by="bench", now=at)
