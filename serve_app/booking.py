@@ -150,7 +150,8 @@ class _Batch:
 
     async def look_up(self, hold_keys: Collection[str]) -> None:
         """Read the holds that are to be resolved."""
-        wanted = {name for key in hold_keys for name in keys.meant(self._caller, key)}
+        named = [key for key in hold_keys if key.isprintable()]
+        wanted = {name for key in named for name in keys.meant(self._caller, key)}
         if wanted:
             self._holds = await context().read(budgets.holds, wanted)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gaelp_ray.domain.access import Principal
-from gaelp_ray.domain.errors import InvalidInput
+from gaelp_ray.domain.errors import InvalidInput, NotFound
 from gaelp_ray.domain.ledger import MAX_KEY
 from gaelp_ray.domain.money import MAX_MICROS
 
@@ -21,7 +21,12 @@ def stored(caller: Principal, key: str) -> str:
 
 
 def meant(caller: Principal, key: str) -> tuple[str, str]:
-    """The full keys that the name of a hold may stand for, the caller's own first."""
+    """The full keys that the name of a hold may stand for, the caller's own first.
+
+    Raises ``NotFound`` for a text that no key can be.
+    """
+    if not key.isprintable():
+        raise NotFound("There is no hold of that key; a key is a text of printable characters.")
     return _begin(caller) + key, key
 
 

@@ -46,12 +46,15 @@ class Http:
     ) -> Any:
         """POST below the API prefix; fields that are None are left out.
 
-        With an idempotency ``key`` the request is repeated after a broken connection, and where it does the
-        same again by itself.
+        With an idempotency ``key``, or if it is ``repeatable`` anyway, the request is repeated after a broken
+        connection.
         """
         headers = {} if key is None else {"Idempotency-Key": key}
-        again = repeatable or key is not None
-        return self._decoded(self.request("POST", API + path, body=body, headers=headers, repeatable=again))
+        return self._decoded(
+            self.request(
+                "POST", API + path, body=body, headers=headers, repeatable=repeatable or key is not None
+            )
+        )
 
     def patch(self, path: str, body: Mapping[str, Any], *, nulls: Collection[str] = ()) -> Any:
         """PATCH below the API prefix; fields that are None are left out, but for those in ``nulls``."""

@@ -128,8 +128,7 @@ def chain(connection: Connection, account: Account, *, campaign: str | None = No
     subjects = {(account.scope, account.subject), (Scope.GLOBAL, "")}
     user = account.subject if account.scope is Scope.USER else None
     if account.scope is Scope.AGENT:
-        owner = agent_store.get(connection, int(account.subject))
-        user = owner.owner if owner is not None else None
+        user = agent_store.owner(connection, int(account.subject))
     if user is not None:
         subjects.add((Scope.USER, user))
         team = quota_store.book_of(connection, user).team_of(user)

@@ -180,8 +180,7 @@ def _operates(connection: Connection, by: Principal) -> bool:
 def _owner(connection: Connection, agent_id: str) -> str | None:
     if not (agent_id.isascii() and agent_id.isdecimal()):
         return None
-    agent = agent_store.get(connection, int(agent_id))
-    return agent.owner if agent is not None else None
+    return agent_store.owner(connection, int(agent_id))
 
 
 def _team(connection: Connection, user: str) -> str | None:

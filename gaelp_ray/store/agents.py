@@ -139,6 +139,13 @@ def get(connection: Connection, agent_id: int) -> Agent | None:
     return rows.agent(row) if row else None
 
 
+def owner(connection: Connection, agent_id: int) -> str | None:
+    """Whose the agent is, deleted or not."""
+    query = select(agents.c.owner).where(agents.c.id == agent_id)
+    found: str | None = connection.execute(query).scalar_one_or_none()
+    return found
+
+
 def get_many(connection: Connection, agent_ids: Sequence[int]) -> dict[int, Agent]:
     found = connection.execute(_AGENTS_OF_IDS, {"ids": list(agent_ids)}).all()
     return {row.agent_id: rows.agent(row) for row in found}

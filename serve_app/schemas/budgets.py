@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from gaelp_ray.domain import ledger
@@ -67,8 +67,19 @@ _OPERATIONS: JsonDict = {
     ]
 }
 
+
+def printable(value: str) -> str:
+    """What the database cannot hold would fail the reads of others, which are answered together."""
+    if not value.isprintable():
+        raise ValueError("must be printable characters")
+    return value
+
+
 Key = Annotated[str, Field(description="Yours; the same with the same body is answered again.")]
-Campaign = Annotated[str | None, Field(max_length=200, description="Its budget is bound as well.")]
+Campaign = Annotated[
+    Annotated[str, Field(max_length=200), AfterValidator(printable)] | None,
+    Field(description="Its budget is bound as well."),
+]
 Currency = Annotated[str | None, Field(description="By default that of the budget; another is refused.")]
 Micros = Annotated[WholeNumber, Field(ge=-MAX_MICROS, le=MAX_MICROS)]
 #: How a stored key is shown to the caller.

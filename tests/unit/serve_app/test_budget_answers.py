@@ -250,6 +250,7 @@ def test_operations_are_carried_out_in_order_and_answered_each_by_itself(api: Re
         {"operation": "void", "hold_key": "old"},
         {"operation": "settle", "hold_key": "missing", "spent_micros": 1},
         {"operation": "void", "hold_key": "elsewhere"},
+        {"operation": "void", "hold_key": "a\x00b"},
         {"operation": "hold", "key": "big", "amount_micros": 500},
         {"operation": "spend", "key": "s", "amount_micros": 0},
         {"operation": "spend", "key": "s", "amount_micros": 1},
@@ -259,11 +260,11 @@ def test_operations_are_carried_out_in_order_and_answered_each_by_itself(api: Re
 
     items = answer.json()["items"]
     assert answer.status_code == 200, answer.text
-    assert [each["status"] for each in items] == [201, 200, 200, 404, 404, 402, 422, 201]
+    assert [each["status"] for each in items] == [201, 200, 200, 404, 404, 404, 402, 422, 201]
     assert [request.key for request in api.asked] == [
         "user ann new", "post user ann new all", "void user ann old all", "user ann big", "user ann s",
     ]  # fmt: skip
-    assert items[5]["problem"]["code"] == "budget_exceeded"
+    assert items[6]["problem"]["code"] == "budget_exceeded"
     assert (items[0]["receipt"]["hold_key"], items[0]["problem"]) == ("new", None)
 
 

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.budgets import Projection, Usage
-from gaelp_ray.domain.errors import InvalidInput
+from gaelp_ray.domain.errors import InvalidInput, NotFound
 from gaelp_ray.domain.ledger import AtExpiry, Hold, Money, NewAccount, Scope, Spend
 from gaelp_ray.domain.windows import ALWAYS, Period, Window
 from gaelp_ray.services.budgets import Purse
@@ -125,6 +125,8 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "a time without a zone": (SpendIn, HOLD | {"occurred_at": "2025-03-01T12:00:00"}, "occurred_at"),
     "a currency amount": (HoldIn, {"key": "k", "amount": 5}, "amount_micros"),
     "a bid that is a float": (HoldIn, HOLD | {"action": {"bid_micros": 0.4}}, "action.bid_micros"),
+    "a campaign with NUL": (HoldIn, HOLD | {"campaign": "a\x00b"}, "campaign"),
+    "a campaign of half a character": (SpendIn, HOLD | {"campaign": "\ud800"}, "campaign"),
     "a reported NaN": (HoldIn, HOLD | {"reported": {"series": {"a": [float("nan")]}}}, "reported.series.a.0"),
 }
 
@@ -180,6 +182,12 @@ def test_a_callers_key_is_his_alone_and_shown_to_him_as_he_wrote_it() -> None:
     assert keys.shown(ANN, written) == "order 17"
     assert keys.shown(Principal("bob"), written) == "user ann order 17"
     assert keys.meant(ANN, "order 17") == (written, "order 17")
+
+
+@pytest.mark.parametrize("key", ["a\x00b", "\ud800", "a\nb"], ids=ascii)
+def test_what_can_be_no_key_is_not_looked_for(key: str) -> None:
+    with pytest.raises(NotFound):
+        keys.meant(ANN, key)
 
 
 def test_no_name_reads_like_another_name_and_a_key() -> None:

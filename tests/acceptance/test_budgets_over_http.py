@@ -196,6 +196,13 @@ BAD: dict[str, tuple[str, str, int, str]] = {
     ),
     "an action of play money": ("/holds", '{"key":"x","amount_micros":1,"action":{}}', 422, "invalid_input"),
     "a hold that is not there": ("/holds/nowhere/post", "{}", 404, "not_found"),
+    "a hold of no possible key": ("/holds/a%00b/post", "{}", 404, "not_found"),
+    "a campaign with NUL": (
+        "/holds",
+        '{"key":"x","amount_micros":1,"campaign":"a\\u0000"}',
+        422,
+        "invalid_input",
+    ),
     "an empty batch": ("/operations", '{"operations":[]}', 422, "invalid_input"),
     "a correction without a reason": (
         "/corrections",
@@ -562,7 +569,16 @@ def test_without_a_database_nothing_is_spent(service: Service, till: Callable[..
     finally:
         service.database("start")
 
-    eventually(lambda: spring.api.get(f"/budgets/{spring.id}").status_code == 200, within_s=20)
+    # Each process finds out by itself that its connections were cut; others use this service after us.
+    limit = {"limit_micros": 10 * UNIT}
+    eventually(
+        lambda: all(
+            spring.api.put(f"/budgets/{spring.id}/limits/total", json=limit).is_success for _ in range(20)
+        ),
+        within_s=20,
+        what="every replica writes again",
+    )
+    eventually(lambda: spring.api.get("/status").json()["scheduler"]["leading"], within_s=30)
     assert spring.used() == (2 * UNIT, 0)
     eventually(lambda: spring.hold("during").status_code == 201, within_s=10)
     assert spring.resolve("before", "post").status_code == 200
