@@ -36,6 +36,7 @@ from gaelp_ray.domain.ledger import (
 )
 from gaelp_ray.domain.money import whole_micros
 from gaelp_ray.domain.platforms import DeliveryReport, Placements
+from gaelp_ray.domain.reconciliation import latest
 from gaelp_ray.domain.safety.verdicts import Action, Allow, Clip
 from gaelp_ray.services import accounts, ledger, platforms, switches
 from gaelp_ray.services.reviews import Admission, Reported, admitted
@@ -106,7 +107,9 @@ class Cashier:
         )
         hold = Hold(
             key=order_prefix(order.job_id) + check_job_key(proposal.key),
-            account_ids=await self._chain(order, proposal.campaign),
+            account_ids=await until_available(
+                partial(self._store.read, _chain, order, proposal.campaign or None)
+            ),
             currency=order.currency,
             amount_micros=amount,
             margin_micros=margin_micros(amount, order.config),
@@ -115,12 +118,7 @@ class Cashier:
             at_expiry=AtExpiry.SPEND,
         )
         reported = Reported(standing.profit_micros, standing.peak_profit_micros, standing.series)
-        guard = guard_of(self._guards, hold.account_ids)
-        found: Admission | GaelpError = await until_answered(
-            lambda: guard.admit.remote(action, hold, reported)
-        )
-        if isinstance(found, GaelpError):
-            raise found
+        found = await until_answered(lambda: self._through_gate(action, hold, reported))
         if not isinstance(found.outcome, IdempotencyConflict):
             admitted(found)
         verdict = found.verdict
@@ -154,7 +152,7 @@ class Cashier:
         if not all(report.order_key.startswith(prefix) for report in reports):
             raise Forbidden(f"Job {order.job_id} may report on its own orders only.")
         await until_available(partial(self._store.transact, platforms.receive, reports, now=utc_now()))
-        last = {report.order_key: report for report in reports if report.final}
+        last = latest(report for report in reports if report.final)
         settlements = [
             Settle(
                 key=f"{report.order_key} settle {report.number}",
@@ -173,14 +171,13 @@ class Cashier:
         found = {attempt_id: board.stopping(order.account_ids) for attempt_id, order in orders.items()}
         return {attempt_id: switch.refusal().message for attempt_id, switch in found.items() if switch}
 
-    async def _chain(self, order: LaunchOrder, campaign: str) -> tuple[int, ...]:
-        """All accounts that bind an order; that of its campaign is one more."""
-        if not campaign:
-            return order.account_ids
-        own = NewAccount(Scope.AGENT, str(order.agent_id), order.currency, order.money)
-        account = await until_available(partial(self._store.read, accounts.find_account, own))
-        assert account is not None
-        return await until_available(partial(self._store.read, accounts.chain, account, campaign=campaign))
+    async def _through_gate(self, action: Action, hold: Hold, reported: Reported) -> Admission:
+        """A refusal of the guard is raised, so that one for want of a database is asked again."""
+        guard = guard_of(self._guards, hold.account_ids)
+        found: Admission | GaelpError = await guard.admit.remote(action, hold, reported)
+        if isinstance(found, GaelpError):
+            raise found
+        return found
 
     async def _require_held(self, outcome: Outcome | None, hold: Hold) -> None:
         """Raise the refusal of a hold, unless an earlier attempt made it when other accounts were bound."""
@@ -194,6 +191,14 @@ class Cashier:
     async def _submit(self, order: LaunchOrder, requests: Sequence[Request]) -> list[Outcome]:
         guard = guard_of(self._guards, order.account_ids)
         return await until_answered(lambda: guard.submit.remote(list(requests)))
+
+
+def _chain(connection: Connection, order: LaunchOrder, campaign: str | None) -> tuple[int, ...]:
+    """Every account that binds an order now: one that was opened since the attempt began does too."""
+    own = NewAccount(Scope.AGENT, str(order.agent_id), order.currency, order.money)
+    account = accounts.find_account(connection, own)
+    assert account is not None
+    return accounts.chain(connection, account, campaign=campaign)
 
 
 def _find_hold(connection: Connection, key: str) -> HeldMoney | None:

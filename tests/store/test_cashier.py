@@ -70,8 +70,8 @@ class Guard:
 
     def _admit(self, action: Any, hold: Any, reported: Any) -> Any:
         self.asked.append(hold)
-        self._answer()
         try:
+            self._answer()
             return self._store.transact(reviews.admit, action, hold, reported=reported, now=T0)
         except GaelpError as refused:
             return refused
@@ -208,6 +208,14 @@ def test_a_spend_waits_for_a_ledger_that_does_not_answer(
     assert play.used(play.account) == (0, 10)
 
 
+def test_an_order_waits_as_well(till: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loops, "_FIRST_DELAY_S", 0.0)
+    till.guard.outages = 3
+    till.place(10)
+    assert len(till.guard.asked) == 4
+    assert till.used(till.account) == (12, 0)
+
+
 def test_a_spend_is_known_again_when_other_accounts_are_bound(play: Counter) -> None:
     play.spend(10)
     team = play.open(currency="USD")
@@ -310,6 +318,18 @@ def test_the_budget_of_a_campaign_binds_its_orders(till: Counter) -> None:
         till.place(20, "b", campaign="spring")
     till.place(20, "c", campaign="autumn")
     assert till.used(spring) == (12, 0)
+
+
+def test_a_budget_that_was_opened_meanwhile_binds_the_next_order(till: Counter) -> None:
+    till.place(10, "a")
+    everybody = till.open(
+        {Period.TOTAL: 30}, scope=Scope.GLOBAL, subject="", currency="USD", money=Money.REAL
+    )
+    till.place(10, "b")
+    assert till.used(everybody) == (12, 0)
+    with pytest.raises(BudgetExceeded, match="global"):
+        till.place(20, "c")
+    assert till.place(10, "a").amount_micros == 10, "it was admitted before"
 
 
 def test_a_new_attempt_learns_what_was_ordered(till: Counter) -> None:
