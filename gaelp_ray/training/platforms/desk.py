@@ -105,9 +105,6 @@ class Desk:
         )
         with self._lock:
             self._known.setdefault(proposal.key, Delivery(key=proposal.key, spent_micros=0, final=False))
-        if self._closing.is_set():
-            # The answer came after the end of the attempt: nobody would watch over the order.
-            raise Unavailable("The attempt has ended; the order was not placed.")
         self._insist(lambda: self._platform.place(order, now=self._now()))
         return Placed(
             key=proposal.key,
@@ -172,11 +169,16 @@ class Desk:
                 return
 
     def _insist(self, call: Callable[[], None]) -> None:
-        """Repeat a call until it is answered: keys make that harmless."""
+        """Repeat a call until it is answered: keys make that harmless.
+
+        Once the desk closes nothing begins any more, for nobody would watch over it.
+        """
         pause_s = FIRST_PAUSE_S
         while True:
             try:
                 with self._counter:
+                    if self._closing.is_set():
+                        raise Unavailable("The attempt has ended; nothing more is asked of the platform.")
                     call()
             except Unavailable:
                 if self._closing.wait(pause_s):

@@ -186,7 +186,7 @@ def test_what_is_admitted_after_the_end_is_not_placed() -> None:
     link, platform = FakeLink(), SandboxPlatform(1, GOOD)
     counter = a_desk(link, platform, Clock())
     counter.close()
-    with pytest.raises(Unavailable, match="was not placed"):
+    with pytest.raises(Unavailable, match="attempt has ended"):
         counter.place(a_proposal(), None)
     assert platform.reports(now=T0) == []
 
