@@ -31,7 +31,7 @@ from gaelp_ray.domain.windows import Period
 from gaelp_ray.services import accounts, ledger
 from gaelp_ray.store import migrate
 from gaelp_ray.store.engine import Store
-from gaelp_ray.training.budget import LeasedBudget
+from gaelp_ray.training.budget import AccountLender, LeasedBudget
 from tests.benchmarks.output import Baseline, Report, percentile, say
 
 MANY = 1000
@@ -266,8 +266,8 @@ async def paced(call: Callable[[], Awaitable[None]], per_s: float) -> Timed:
     return timed
 
 
-class LoopLender:
-    """A lender on another thread's loop."""
+class LoopBank:
+    """A bank on another thread's loop."""
 
     def __init__(self, commits: GroupCommit, loop: asyncio.AbstractEventLoop) -> None:
         self._commits, self._loop = commits, loop
@@ -280,9 +280,8 @@ def leases(
     commits: GroupCommit, hot: Sequence[int], loop: asyncio.AbstractEventLoop, bare_rows: Timed
 ) -> None:
     """Decisions of one process that spends from leases of ten thousand decisions each."""
-    budget = LeasedBudget(
-        LoopLender(commits, loop), account_ids=tuple(hot), currency="EUR", slice_micros=10_000 * 100
-    )
+    lender = AccountLender(LoopBank(commits, loop), account_ids=tuple(hot), currency="EUR")
+    budget = LeasedBudget(lender, slice_micros=10_000 * 100)
     slowest = 0.0
     started = time.perf_counter()
     with budget:
