@@ -84,7 +84,7 @@ def service(settings: Settings, *, keep: bool) -> Iterator[bool]:
         yield keep
     finally:
         if not keep:
-            out.print("Stopping what the demo started; `gaelp demo --keep` leaves it up.")
+            out.print("Stopping what the demo started; `--keep` leaves it up.")
             local.stop(settings)
 
 
