@@ -278,6 +278,11 @@ class Launcher:
             log.warning("GPUs are idle", extra={"attempt": attempt_id, "job": owned.order.job_id})
             self._spawn(self._remember(attempt_service.notice, attempt_id, words))
 
+    async def notice(self, attempt_id: int, token: str, _rank: int, words: str) -> None:
+        """Tell the job's owner; answers at once, as ``idle`` does."""
+        self._proven(attempt_id, token)
+        self._spawn(self._remember(attempt_service.notice, attempt_id, words))
+
     async def save_checkpoint(
         self,
         attempt_id: int,

@@ -26,6 +26,7 @@ from gaelp_ray.domain.agents import is_script
 from gaelp_ray.domain.errors import BudgetExceeded, GaelpError, Halted
 from gaelp_ray.domain.jobs import EndCause
 from gaelp_ray.domain.ledger import Settle
+from gaelp_ray.domain.safety.rewards import RewardClip
 from gaelp_ray.training import refusals
 from gaelp_ray.training.budget import Lease
 from gaelp_ray.training.channel import FD_VARIABLE, Channel
@@ -87,6 +88,9 @@ class ChannelReporter:
 
     def stop_order(self, key: str) -> None:
         self._ask({"kind": "stop_order", "key": key})
+
+    def notice(self, words: str) -> None:
+        self._channel.send({"kind": "notice", "words": words})
 
     def stop_reason(self) -> str | None:
         return self._stop
@@ -217,6 +221,7 @@ def _context(order: Mapping[str, Any], reporter: ChannelReporter) -> TrainingCon
         checkpoint=checkpoint,
         rank=order["rank"],
         peers=order["peers"],
+        reward_clips=[RewardClip(**rule) for rule in order["reward_clips"]],
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gaelp_ray.domain.safety.rewards import RewardClip, RewardWatch
 from gaelp_ray.training.budget import LeasedBudget
 from gaelp_ray.training.orders import Delivery, Placed, Proposal
 from gaelp_ray.training.reporter import ConsoleReporter, Reporter
@@ -128,8 +129,10 @@ class TrainingContext:
         checkpoint: Checkpoint | None = None,
         rank: int = 0,
         peers: Sequence[str] = ("127.0.0.1",),
+        reward_clips: Sequence[RewardClip] = (),
     ) -> None:
         self._reporter = reporter
+        self._rewards = RewardWatch(reward_clips)
         self._checkpoint = checkpoint
         self.job_id = job_id
         self.agent_id = agent_id
@@ -169,6 +172,23 @@ class TrainingContext:
             if abs(int(number)) >= _STEPS_END:
                 raise ValueError(f"`{name}` must be below 2**63; got {number}.")
         self._reporter.report(dict(metrics), step=step, total_steps=total_steps, checkpoint=path)
+
+    @property
+    def clips_rewards(self) -> bool:
+        """Whether a policy says what rewards are cut to."""
+        return bool(self._rewards.rules)
+
+    def clip_reward(self, reward: float) -> float:
+        """A reward as the agent may learn from it: cut by the policies of the agent.
+
+        The reference trainer does so by itself. Raises ``InvalidInput`` for what is no finite number. When
+        more rewards are cut than a policy allows, the job carries a notice.
+        """
+        clipped = self._rewards.clip(reward)
+        suspicion = self._rewards.suspicion()
+        if suspicion is not None:
+            self._reporter.notice(suspicion)
+        return clipped
 
     def latest_checkpoint(self) -> Checkpoint | None:
         """Where to go on from: the newest checkpoint of this job, or None on a fresh start."""

@@ -55,6 +55,9 @@ class Link(Protocol):
     def idle(self, seconds: float, words: str | None) -> None:
         """GPUs were idle for so long; with words for the job's owner when it is time. Never waits."""
 
+    def notice(self, words: str) -> None:
+        """Something that the job's owner should know. Never waits for the database."""
+
     def finish(self, outcome: Outcome) -> None: ...
 
 
@@ -115,6 +118,9 @@ class ActorLink:
 
     def idle(self, seconds: float, words: str | None) -> None:
         self._ask("idle", seconds, words)
+
+    def notice(self, words: str) -> None:
+        self._ask("notice", words)
 
     def finish(self, outcome: Outcome) -> None:
         self._settle(wait_s=5.0)

@@ -20,6 +20,9 @@ class Reporter(Protocol):
         self, metrics: Mapping[str, float], *, step: int, total_steps: int | None, checkpoint: Path | None
     ) -> None: ...
 
+    def notice(self, words: str) -> None:
+        """Tell the job's owner something about how it runs."""
+
     def spend(self, amount_micros: int, key: str) -> None: ...
 
     def lend(self, asked: Sequence[Lease | Settle]) -> list[GaelpError | None]: ...
@@ -42,6 +45,9 @@ class ConsoleReporter:
     ) -> None:
         values = "  ".join(f"{name}={value:g}" for name, value in metrics.items())
         print(f"step {step}{f'/{total_steps}' if total_steps else ''}  {values}", flush=True)
+
+    def notice(self, words: str) -> None:
+        print(words, flush=True)
 
     def spend(self, amount_micros: int, key: str) -> None:
         whole_micros(amount_micros)

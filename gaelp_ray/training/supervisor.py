@@ -15,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,8 @@ GPU_SAMPLE_S = 10.0
 POLL_S = 0.5
 #: After SIGTERM a process has this long before SIGKILL.
 TERM_S = 2.0
+#: Of one attempt, and their length.
+MOST_NOTICES, MAX_NOTICE = 10, 500
 #: What a process may still write after its end was known.
 DRAIN_S = 5.0
 
@@ -91,7 +93,7 @@ class Supervisor:
         self._gone = threading.Event()
         self._over = threading.Event()
         self._peak_memory = 0
-        self._last_step = 0
+        self._last_step = self._notices = 0
         self._saves: Counter[int] = Counter()
 
     def run(self) -> Outcome | None:
@@ -244,6 +246,7 @@ class Supervisor:
             "seed": order.seed,
             "rank": self._place.rank,
             "peers": [member.address for member in self._members],
+            "reward_clips": [asdict(rule) for rule in order.reward_clips],
             "checkpoint": resumed
             and {"path": resumed.path, "step": resumed.step, "metrics": resumed.metrics},
         }
@@ -334,6 +337,8 @@ class Supervisor:
                 self._take_report(message)
             elif self._till.takes(message["kind"]):
                 self._tell(self._till.answer(message))
+            elif message["kind"] == "notice":
+                self._take_notice(message)
             elif message["kind"] == "end":
                 self._take_end(message)
                 return
@@ -359,6 +364,12 @@ class Supervisor:
             first = self._place.rank == 0
             path = Path(message["checkpoint"])
             self._tell(self._keep_checkpoint(path, step, metrics) if first else {"kind": "answer"})
+
+    def _take_notice(self, message: dict[str, Any]) -> None:
+        """What the process has to say to the owner: user code may say anything, so not much of it."""
+        self._notices += 1
+        if self._notices <= MOST_NOTICES and self._place.rank == 0:
+            self._link.notice(str(message["words"])[:MAX_NOTICE])
 
     def _keep_checkpoint(self, path: Path, step: int, metrics: dict[str, float]) -> dict[str, Any]:
         folder = f"job-{self._order.job_id}/attempt-{self._order.number}/step-{step:09d}"

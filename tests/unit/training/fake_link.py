@@ -128,6 +128,9 @@ class FakeLink:
         self.idle_s.append(seconds)
         self.words += [words] if words is not None else []
 
+    def notice(self, words: str) -> None:
+        self.words.append(words)
+
     def finish(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
 

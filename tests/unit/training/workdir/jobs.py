@@ -261,3 +261,13 @@ def leave_others_behind(ctx: TrainingContext) -> None:
 
 
 not_a_function = 7
+
+
+def clip_rewards(ctx: TrainingContext) -> dict[str, Any]:
+    return {"clips": ctx.clips_rewards, "rewards": [ctx.clip_reward(float(n)) for n in range(-100, 101)]}
+
+
+def complain(ctx: TrainingContext) -> None:
+    """Says more than anybody wants to hear; a job's code may speak the channel's language itself."""
+    for n in range(50):
+        ctx._reporter.notice(f"{n} " + "x" * 1000)
