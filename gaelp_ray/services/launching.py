@@ -72,8 +72,8 @@ def take_orders(connection: Connection, name: str, *, stop_grace_s: float, now: 
     stops = [row for row in waiting if row.kind == "stop" and row.ended_at is None]
     sources = {row.job_id: row.training_config.get(FROM_JOB, row.job_id) for row in launches}
     resume = checkpoint_store.latest(connection, [*sources, *sources.values()]) if launches else {}
-    accounts = {row.account_id: _spent_from(connection, row.account_id) for row in launches}
-    clips = {row.agent_id: _reward_clips(connection, row.agent_id) for row in launches}
+    accounts = {each: _spent_from(connection, each) for each in {row.account_id for row in launches}}
+    clips = {each: _reward_clips(connection, each) for each in {row.agent_id for row in launches}}
     paid = costs.paid_until(connection, [row.token for row in launches if row.slices])
     return Orders(
         ids=tuple(row.order_id for row in waiting),
