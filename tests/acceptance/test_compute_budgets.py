@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.service import Service, eventually
+from tests.service import Service, eventually, home
 
 Json = dict[str, Any]
 _NAMES = itertools.count(1)
@@ -54,6 +54,18 @@ class Payer:
         booked = sum(self.service.job(self.api, job)["cost"]["booked_micros"] for job in jobs)
         assert self.used() == (0, booked)
         return booked
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    """One of its own: slices so short would have others' jobs make way when the machine is slow."""
+    with home() as folder:
+        running = Service(folder, GAELP_COMPUTE_SLICE="PT4S", GAELP_REPLICAS="1", GAELP_LAUNCHERS="1")
+        try:
+            running.up()
+            yield running
+        finally:
+            running.down()
 
 
 @pytest.fixture
