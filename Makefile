@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast check format bench bench-api bench-start bench-live bench-scheduler \
+.PHONY: help setup demo demo-budget test test-fast check format bench bench-api bench-start bench-live bench-scheduler \
 	bench-ledger race clean
 
 help: ## Show this list
@@ -21,6 +21,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: setup ## Start the service, train an agent, watch it learn, compare it, stop
 	$(BIN)/gaelp demo $(ARGS)
+
+demo-budget: setup ## An agent that spends real money on a sandbox, stopped to the cent
+	$(BIN)/gaelp demo-budget $(ARGS)
 
 test: setup ## Every test, the ones that kill processes too
 	$(BIN)/pytest -m 'not slow' $(ARGS)

@@ -30,7 +30,6 @@ QUICK = {
     "GAELP_RETRY_BASE_S": "0.2",
     "GAELP_STOP_GRACE_S": "2",
     "GAELP_PREEMPT_AFTER": "PT1S",
-    "GAELP_COMPUTE_SLICE": "PT4S",
     "GAELP_NUM_CPUS": "8",
     "GAELP_NUM_GPUS": "1",
     # Whether the home of who runs the tests holds a token of Ray's must make no difference.

@@ -41,7 +41,7 @@ from gaelp_ray.domain.ledger import (
     refusal,
 )
 from gaelp_ray.store.engine import Store
-from gaelp_ray.training.budget import LeasedBudget
+from gaelp_ray.training.budget import AccountLender, LeasedBudget
 
 #: What is written down of money that a lease was spent on.
 SPENT = "spent"
@@ -246,8 +246,8 @@ class Witness:
         os.write(self._log, (json.dumps(line) + "\n").encode())
 
 
-class Lender:
-    """As ``training.budget.Lender``, for a thread beside the loop."""
+class LoopBank:
+    """As ``training.budget.Bank``, for a thread beside the loop."""
 
     def __init__(self, witness: Witness, loop: asyncio.AbstractEventLoop) -> None:
         self._witness, self._loop = witness, loop
@@ -302,11 +302,9 @@ class Spender:
         while True:
             purse = self._chance.choice(self._place.purses)
             witness = Witness(self._door, purse, self._log)
-            lender = Lender(witness, loop)
+            bank = LoopBank(witness, loop)
             budget = LeasedBudget(
-                lender,
-                account_ids=purse.chain,
-                currency=self._place.currency,
+                AccountLender(bank, account_ids=purse.chain, currency=self._place.currency),
                 slice_micros=self._chance.randint(40, 120),
                 ttl=timedelta(seconds=self._place.ttl_s),
             )
@@ -316,7 +314,7 @@ class Spender:
                     budget.spend(amount)
                 except BudgetExceeded:
                     break
-                witness.spent(lender.lease, amount)
+                witness.spent(bank.lease, amount)
             if self._chance.random() < 0.9:
                 budget.close()
 

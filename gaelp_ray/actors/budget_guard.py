@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 from gaelp_ray.actors import meters
 from gaelp_ray.actors.group_commit import GroupCommit
@@ -40,6 +42,15 @@ RAMPS_S = 10.0
 VIOLATIONS_OF = timedelta(hours=1)
 #: Holds that are ended in one transaction.
 EXPIRE_BATCH = 500
+
+
+def guard_of(guards: Sequence[Any], account_ids: Iterable[int]) -> Any:
+    """The guard that gathers the operations of these accounts.
+
+    The lowest id decides: what widely shared accounts, which are opened first, have in common is their row
+    lock, and behind one guard its waiters share a transaction.
+    """
+    return guards[min(account_ids) % len(guards)]
 
 
 class BudgetGuard:

@@ -8,7 +8,7 @@ from typing import Any
 
 import ray
 
-from gaelp_ray.actors.budget_guard import BudgetGuard
+from gaelp_ray.actors.budget_guard import BudgetGuard, guard_of
 from gaelp_ray.actors.cluster import cluster_id
 from gaelp_ray.actors.hub import MetricsHub
 from gaelp_ray.actors.launcher import Launcher
@@ -35,24 +35,21 @@ class ControlPlane:
     guards: tuple[Any, ...]
 
     def guard(self, account_ids: Iterable[int]) -> Any:
-        """The guard that gathers the operations of these accounts.
-
-        The lowest id decides: what widely shared accounts, which are opened first, have in common is their
-        row lock, and behind one guard its waiters share a transaction.
-        """
-        return self.guards[min(account_ids) % len(self.guards)]
+        """The guard that gathers the operations of these accounts."""
+        return guard_of(self.guards, account_ids)
 
 
 def ensure(settings: Settings) -> ControlPlane:
     """Get the actors, and create those that do not exist. Safe to call from many processes at once."""
     cluster = cluster_id()
     hubs = tuple(_actor(MetricsHub, _hub_name(i), settings, i) for i in range(settings.hub_shards))
+    guards = tuple(_actor(BudgetGuard, _guard_name(i), settings, i) for i in range(settings.budget_guards))
     launchers: dict[str, Any] = {}
     for i in range(settings.launchers):
         name = f"{cluster[:16]}/launcher-{i}"
-        launchers[name] = _actor(Launcher, f"launcher-{i}", settings, name, cluster, hubs[i % len(hubs)])
+        hub = hubs[i % len(hubs)]
+        launchers[name] = _actor(Launcher, f"launcher-{i}", settings, name, cluster, hub, guards)
     scheduler = _actor(Scheduler, _SCHEDULER, settings, cluster, launchers)
-    guards = tuple(_actor(BudgetGuard, _guard_name(i), settings, i) for i in range(settings.budget_guards))
     return ControlPlane(scheduler, launchers, hubs, _actor(QuotaLedger, _QUOTA_LEDGER, settings), guards)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import ray
 
 from gaelp_ray.actors import meters
+from gaelp_ray.actors.cashier import Cashier
 from gaelp_ray.actors.cluster import draining_nodes
 from gaelp_ray.actors.crew import Crew
 from gaelp_ray.actors.logbook import Logbook
@@ -27,8 +28,9 @@ from gaelp_ray.domain.checkpoints import Retention
 from gaelp_ray.domain.errors import BudgetExceeded, Forbidden, GaelpError, SetupError, Unavailable
 from gaelp_ray.domain.gangs import Member
 from gaelp_ray.domain.jobs import EndCause
-from gaelp_ray.domain.ledger import Hold, Post, granted
+from gaelp_ray.domain.ledger import Money, Settle
 from gaelp_ray.domain.metrics import MetricPoint
+from gaelp_ray.domain.platforms import DeliveryReport, Placements
 from gaelp_ray.observability.metrics import (
     ATTEMPTS_ENDED,
     GPU_IDLE_SECONDS,
@@ -36,21 +38,22 @@ from gaelp_ray.observability.metrics import (
     SILENT_ATTEMPTS,
 )
 from gaelp_ray.services import attempts as attempt_service
-from gaelp_ray.services import costs, launching, ledger
+from gaelp_ray.services import costs, launching
+from gaelp_ray.training.budget import Lease
 from gaelp_ray.training.checkpoints import Saved
 from gaelp_ray.training.idleness import IdlePolicy
+from gaelp_ray.training.orders import Proposal, Ruling, Standing
 from gaelp_ray.training.run import Terms, run
 
 log = logging.getLogger(__name__)
 
 ORDERS_S = 1.0
 HEARTBEAT_S = 5.0
+SWITCHES_S = 1.0
 #: Without a sign of life for so long, an attempt is reported silent; only Ray's word ends it.
 SILENT_S = 30.0
 #: How often it is looked whether running time must be paid for.
 PAY_S = 2.0
-#: A spend is held and posted at once; nothing of it is ever left to expire.
-SPEND_TTL = timedelta(minutes=1)
 DRAINED = "Its node is being taken away; it goes on elsewhere."
 
 
@@ -83,12 +86,15 @@ class Launcher:
     next life declares their attempts lost, and they go on from their checkpoints.
     """
 
-    async def __init__(self, settings: Settings, name: str, cluster: str, hub: Any) -> None:  # type: ignore[misc]
+    async def __init__(  # type: ignore[misc]
+        self, settings: Settings, name: str, cluster: str, hub: Any, guards: Sequence[Any]
+    ) -> None:
         self._runtime = Runtime(settings)
         self._settings = settings
         self._name = name
         self._cluster = cluster
         self._hub = hub
+        self._cashier = Cashier(guards, self._runtime.store)
         self._incarnation = uuid.uuid4()
         self._owned: dict[int, Owned] = {}
         self._wake = asyncio.Event()
@@ -122,6 +128,7 @@ class Launcher:
         )
         self._spawn(every(HEARTBEAT_S, self._show_life))
         self._spawn(every(HEARTBEAT_S, self._heed_drains))
+        self._spawn(every(SWITCHES_S, self._heed_switches))
         self._spawn(every(PAY_S, self._pay))
         await every(ORDERS_S, self._carry_out_orders, wake=self._wake)
 
@@ -183,6 +190,13 @@ class Launcher:
         for attempt_id, owned in list(self._owned.items()):
             if draining & owned.crew.node_ids():
                 self._tell_to_stop(attempt_id, Directive(EndCause.PREEMPTED, DRAINED))
+
+    async def _heed_switches(self) -> None:
+        """Stop what spends real money under a kill switch, for what was ordered must end as well."""
+        spending = {i: owned.order for i, owned in self._owned.items() if owned.order.money is Money.REAL}
+        if spending:
+            for attempt_id, words in (await self._cashier.halted(spending)).items():
+                self._tell_to_stop(attempt_id, Directive(EndCause.BUDGET, words))
 
     async def _pay(self) -> None:
         """Hold money for the next slice of running time of what still runs near the end of one."""
@@ -264,6 +278,11 @@ class Launcher:
             log.warning("GPUs are idle", extra={"attempt": attempt_id, "job": owned.order.job_id})
             self._spawn(self._remember(attempt_service.notice, attempt_id, words))
 
+    async def notice(self, attempt_id: int, token: str, _rank: int, words: str) -> None:
+        """Tell the job's owner; answers at once, as ``idle`` does."""
+        self._proven(attempt_id, token)
+        self._spawn(self._remember(attempt_service.notice, attempt_id, words))
+
     async def save_checkpoint(
         self,
         attempt_id: int,
@@ -289,21 +308,26 @@ class Launcher:
         )
         return [record.uri for record in let_go or ()]
 
-    async def spend(self, attempt_id: int, token: str, _rank: int, amount_micros: int, key: str) -> int:
-        """Book simulated money before it is spent; the same key again books nothing more."""
-        order = self._proven(attempt_id, token).order
-        hold = Hold(
-            key=f"job {order.job_id} {key}",
-            account_ids=order.account_ids,
-            currency=order.currency,
-            amount_micros=amount_micros,
-            ttl=SPEND_TTL,
-            job_id=order.job_id,
-        )
-        post = Post(key=f"job {order.job_id} {key} post", hold_key=hold.key)
-        for outcome in await self._remember(ledger.apply, [hold, post], now=utc_now()):
-            granted(outcome)
-        return amount_micros
+    async def spend(self, attempt_id: int, token: str, _rank: int, amount_micros: int, key: str) -> None:
+        await self._cashier.spend(self._proven(attempt_id, token).order, amount_micros, key)
+
+    async def lend(
+        self, attempt_id: int, token: str, _rank: int, asked: Sequence[Lease | Settle]
+    ) -> list[GaelpError | None]:
+        return await self._cashier.lend(self._proven(attempt_id, token).order, asked)
+
+    async def admit(
+        self, attempt_id: int, token: str, _rank: int, proposal: Proposal, standing: Standing
+    ) -> Ruling:
+        return await self._cashier.admit(self._proven(attempt_id, token).order, proposal, standing)
+
+    async def placements(self, attempt_id: int, token: str, _rank: int, platform: str) -> Placements:
+        return await self._cashier.placements(self._proven(attempt_id, token).order, platform)
+
+    async def receive(
+        self, attempt_id: int, token: str, _rank: int, reports: Sequence[DeliveryReport]
+    ) -> None:
+        await self._cashier.receive(self._proven(attempt_id, token).order, reports)
 
     async def append_log(
         self, attempt_id: int, token: str, rank: int, start_byte: int, content: bytes

@@ -42,10 +42,15 @@ async def every(
 
 async def until_available(call: Callable[[], R]) -> R:
     """Run a database call on a thread, again and again while the database does not answer."""
+    return await until_answered(lambda: asyncio.to_thread(call))
+
+
+async def until_answered(ask: Callable[[], Awaitable[R]]) -> R:
+    """Ask again and again while what is asked is not available."""
     delay_s = _FIRST_DELAY_S
     while True:
         try:
-            return await asyncio.to_thread(call)
+            return await ask()
         except Unavailable as error:
             log.warning("waiting for the database", extra={"reason": error.message})
             await asyncio.sleep(delay_s)

@@ -39,13 +39,13 @@ def demo(
     Exit 0 only if the trained agent is better with 95% confidence.
     """
     settings = Settings()
-    with _service(settings, keep=keep) as left_up, _connect(settings) as gaelp:
+    with service(settings, keep=keep) as left_up, connect_here(settings) as gaelp:
         agent = _register(gaelp, budget=DAY_BUDGET * epochs)
         out.print(
             f"Agent {agent.id} [bold]{agent.name}[/bold] may spend {agent.budget_limit:,.0f} simulated."
         )
         links = local.urls(settings) | {"Live page": f"{gaelp.url}/live/{agent.id}#token={gaelp.token}"}
-        _print_links(links)
+        print_links(links)
         training = gaelp.jobs.submit(
             agent.id,
             name="demo-training",
@@ -68,12 +68,12 @@ def demo(
             raise GaelpError(f"Job {evaluation.id} ({evaluation.name}) completed without a result.")
         _print_result(result)
         if left_up:
-            _print_links(links)
+            print_links(links)
     raise typer.Exit(0 if result["beats_baseline"] else 1)
 
 
 @contextmanager
-def _service(settings: Settings, *, keep: bool) -> Iterator[bool]:
+def service(settings: Settings, *, keep: bool) -> Iterator[bool]:
     """The service, started if it is not up and then stopped again; tells whether it stays up."""
     if local.is_up(settings):
         yield True
@@ -84,11 +84,11 @@ def _service(settings: Settings, *, keep: bool) -> Iterator[bool]:
         yield keep
     finally:
         if not keep:
-            out.print("Stopping what the demo started; `gaelp demo --keep` leaves it up.")
+            out.print("Stopping what the demo started; `--keep` leaves it up.")
             local.stop(settings)
 
 
-def _connect(settings: Settings) -> GaelpClient:
+def connect_here(settings: Settings) -> GaelpClient:
     # The demo is about this machine, so its own token goes before one that may be of another service.
     return GaelpClient(local.base_url(settings), local_token(settings) or os.environ.get("GAELP_TOKEN"))
 
@@ -138,7 +138,7 @@ def _with_budget(gaelp: GaelpClient, agent_id: int) -> Callable[[Job], str]:
     return note
 
 
-def _print_links(links: Mapping[str, str]) -> None:
+def print_links(links: Mapping[str, str]) -> None:
     for name, link in links.items():
         # Not wrapped: a link must stay whole to be followed.
         out.print(f"{name:<15} {link}", markup=False, highlight=False, soft_wrap=True)

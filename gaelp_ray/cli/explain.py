@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gaelp_ray.cli.output import cell, out, print_json, print_record, print_table
+from gaelp_ray.cli.output import cell, compute, out, print_json, print_record, print_table
 from gaelp_ray.client import Eta, Explanation, Preemptions
 
 
@@ -19,8 +19,9 @@ def print_explanation(found: Explanation, as_json: bool) -> None:
             if aged
             else found.priority,
             "share": found.share,
-            "places": [place.node_id for place in found.placement or ()],
-            "makes room": [f"job {job_id}" for job_id in found.victims],
+            "places": tuple(place.node_id for place in found.placement or ()),
+            "compute": compute(found.cost) if found.cost else None,
+            "makes room": tuple(f"job {job_id}" for job_id in found.victims),
         }
     )
     if found.unblock:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from gaelp_ray.cli.output import print_json, print_record
+from gaelp_ray.cli.output import compute, print_json, print_record
 from gaelp_ray.cli.progress import steps, watch_job
 from gaelp_ray.client import GaelpClient, Job
 from gaelp_ray.domain.errors import GaelpError
+from gaelp_ray.domain.ledger import Money
 from gaelp_ray.domain.requests import Spot
 
 
@@ -49,6 +50,8 @@ def print_job(job: Job, as_json: bool) -> None:
             "spot": job.spot if job.spot != Spot.AVOID else None,
             "preemptible": "yes" if job.preemptible else None,
             "seed": job.seed,
+            "money": job.money if job.money != Money.SIMULATED else None,
+            "compute": compute(job.cost),
             "attempt": f"{job.attempt} ({tries})",
             "submitted": job.submitted_at,
             "started": job.started_at,

@@ -151,7 +151,7 @@ def start_ray(settings: Settings) -> str:
         f"--dashboard-port={settings.dashboard_port}",
         f"--metrics-export-port={settings.metrics_port}",
         f"--ray-client-server-port={settings.ray_client_port}",
-        f"--dashboard-agent-listen-port={free_port(52365)}",
+        f"--dashboard-agent-listen-port={free_port(52365, settings)}",
         # Any free ports, so that two services on one machine never claim the same.
         "--min-worker-port=0",
         "--max-worker-port=0",
@@ -171,9 +171,13 @@ def start_ray(settings: Settings) -> str:
     return address
 
 
-def free_port(preferred: int) -> int:
-    """``preferred``, or any free port when another service on this machine has it."""
-    for port in (preferred, 0):
+def free_port(preferred: int, settings: Settings) -> int:
+    """``preferred`` for the service on the usual port, if it is free; any free port for others.
+
+    Two services that start at once would both find the preferred one free.
+    """
+    usual = settings.port == Settings.model_fields["port"].default
+    for port in (preferred, 0) if usual else (0,):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
@@ -196,12 +200,12 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(proxy / "server-state"),
         "RAY_SERVE_ENABLE_HA_PROXY": os.environ.get("RAY_SERVE_ENABLE_HA_PROXY", "1"),
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": os.environ.get("RAY_SERVE_THROUGHPUT_OPTIMIZED", "1"),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port(9101)),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port(8404)),
-        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port(8500)),
-        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port(9500)),
-        "AUTOSCALER_METRIC_PORT": str(free_port(44217)),
-        "DASHBOARD_METRIC_PORT": str(free_port(44227)),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port(9101, settings)),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port(8404, settings)),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port(8500, settings)),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port(9500, settings)),
+        "AUTOSCALER_METRIC_PORT": str(free_port(44217, settings)),
+        "DASHBOARD_METRIC_PORT": str(free_port(44227, settings)),
         "RAY_GRAFANA_HOST": "",
     }
 

@@ -26,6 +26,7 @@ from gaelp_ray.cli import (
     tokens,
 )
 from gaelp_ray.cli.demo import demo
+from gaelp_ray.cli.demo_budget import demo_budget
 from gaelp_ray.cli.metrics import metrics
 from gaelp_ray.cli.output import print_error
 from gaelp_ray.cli.queue import queue
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 local.register(app)
 app.command()(demo)
+app.command()(demo_budget)
 app.add_typer(agents.app, name="agents")
 app.add_typer(jobs.app, name="jobs")
 app.command()(metrics)

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gaelp_ray.client import to_json
+from gaelp_ray.client import ComputeCost, to_json
+from gaelp_ray.domain.money import written
 
 out = Console()
 err = Console(stderr=True)
@@ -89,3 +90,13 @@ def number(value: float) -> str:
 def money(spent: float, limit: float | None) -> str:
     """Currency units spent, of a limit where there is one."""
     return f"{spent:,.2f}" if limit is None else f"{spent:,.2f} / {limit:,.2f}"
+
+
+def compute(cost: ComputeCost) -> str:
+    """What was booked of a job's compute, and what it may come to; empty while nothing is known of either."""
+    parts = [written(cost.booked_micros)] if cost.booked_micros else []
+    if cost.expected_micros is not None:
+        parts.append(f"{written(cost.expected_micros)} expected")
+    if cost.expected_p90_micros is not None:
+        parts.append(f"{written(cost.expected_p90_micros)} at the 90th percentile")
+    return ", ".join(parts)

@@ -32,6 +32,7 @@ from gaelp_ray.cli.options import (
 from gaelp_ray.cli.output import out, print_json
 from gaelp_ray.cli.session import connect
 from gaelp_ray.client import JobFields
+from gaelp_ray.domain.ledger import Money
 from gaelp_ray.domain.requests import Spot
 
 AgentId = Annotated[int, typer.Argument(help="The agent to train.")]
@@ -67,6 +68,7 @@ def _fields(
     seed: Annotated[int | None, typer.Option(help="Seed of the job's randomness; 0 if left out.")] = None,
     timeout: Timeout = None,
     max_retries: MaxRetries = None,
+    money: Annotated[Money | None, typer.Option(help="What it spends itself; simulated if left out.")] = None,
 ) -> JobFields:
     return {
         "name": name,
@@ -85,6 +87,7 @@ def _fields(
         "seed": seed,
         "timeout_seconds": timeout,
         "max_retries": max_retries,
+        "money": money,
     }
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from gaelp_ray.client.models import ComputeCost
+
 
 @dataclass(frozen=True)
 class Eta:
@@ -53,6 +55,8 @@ class Explanation:
     placement: tuple[Place, ...] | None = None
     #: Jobs that make room for it.
     victims: tuple[int, ...] = ()
+    #: Of a dry run.
+    cost: ComputeCost | None = None
     at: datetime | None = None
 
 

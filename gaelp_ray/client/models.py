@@ -95,6 +95,17 @@ class Waiting:
 
 
 @dataclass(frozen=True)
+class ComputeCost:
+    """What a job's compute costs whoever pays for it, in whole micros of the service's currency."""
+
+    #: So far; what runs is booked slice by slice.
+    booked_micros: int = 0
+    #: Median and 90th percentile; None where nothing tells how long it will run.
+    expected_micros: int | None = None
+    expected_p90_micros: int | None = None
+
+
+@dataclass(frozen=True)
 class Job:
     """A training job."""
 
@@ -144,6 +155,9 @@ class Job:
     result: Mapping[str, Any] | None = None
     #: Plain statements about how the job runs that its owner should know.
     notices: tuple[str, ...] = ()
+    #: What it spends itself, ``simulated`` or ``real``.
+    money: str = "simulated"
+    cost: ComputeCost = field(default_factory=ComputeCost)
     submitted_at: datetime | None = None
     #: When it last joined the queue.
     queued_at: datetime | None = None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, TypedDict
 
+from gaelp_ray.domain.ledger import Money
 from gaelp_ray.domain.requests import Spot
 
 
@@ -38,6 +39,8 @@ class JobFields(TypedDict, total=False):
     deadline: datetime | None
     #: Your own guess; without it the agent's past runs tell.
     expected_duration_seconds: float | None
+    #: What it spends itself: ``simulated``, or ``real`` for a promoted real_deployment agent.
+    money: Money | str | None
 
 
 def body_of(agent_id: int, fields: JobFields) -> dict[str, Any]:

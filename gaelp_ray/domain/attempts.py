@@ -11,6 +11,7 @@ from gaelp_ray.domain.jobs import EndCause, Progress, eta_seconds
 from gaelp_ray.domain.ledger import Money
 from gaelp_ray.domain.requests import Selector, Spot
 from gaelp_ray.domain.resources import Resources
+from gaelp_ray.domain.safety.rewards import RewardClip
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,8 @@ class LaunchOrder:
     money: Money = Money.SIMULATED
     currency: str = ""
     account_ids: tuple[int, ...] = ()
+    #: What its rewards are cut to, by the policies of its agent.
+    reward_clips: tuple[RewardClip, ...] = ()
     #: Money is held for its running time until then; None for what is free.
     paid_until: datetime | None = None
 

@@ -56,3 +56,23 @@ class DeliveryReport:
             raise InvalidInput("`number` must be a whole number of at least 1.")
         check_currency(self.currency)
         moment(self.reported_at, field="reported_at")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """An order that was admitted, and what is known of it."""
+
+    order_key: str
+    #: Of the newest report; 0 before the first.
+    number: int = 0
+    spent_micros: int = 0
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Placements:
+    """The orders of a job, oldest first."""
+
+    orders: tuple[Placement, ...] = ()
+    #: The best profit that its agent has reported with any order so far.
+    peak_profit_micros: int | None = None

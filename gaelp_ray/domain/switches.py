@@ -103,12 +103,13 @@ class Board:
 
     def refusal(self, request: Request) -> Halted | None:
         """None for what is to be asked of the ledger: anything but a hold that is stopped."""
-        switch = self._stopping(request) if isinstance(request, Hold) else None
+        switch = self.stopping(request.account_ids, request.job_id) if isinstance(request, Hold) else None
         return switch.refusal() if switch is not None else None
 
-    def _stopping(self, hold: Hold) -> Switch | None:
+    def stopping(self, account_ids: Iterable[int], job_id: int | None = None) -> Switch | None:
+        """The switch that stops holds on these accounts; None if none does."""
         if self.everything is not None:
             return self.everything
-        if hold.job_id is not None and hold.job_id in self.jobs:
-            return self.jobs[hold.job_id]
-        return next((self.accounts[i] for i in hold.account_ids if i in self.accounts), None)
+        if job_id is not None and job_id in self.jobs:
+            return self.jobs[job_id]
+        return next((self.accounts[i] for i in account_ids if i in self.accounts), None)

@@ -73,6 +73,15 @@ LEDGER_DIFFERENCES = Metric(
     Kind.GAUGE,
     "What the reconciler found that does not add up; 0 when all is right.",
 )
+BUDGET_LIMIT = Metric(
+    "gaelp_budget_limit_micros", Kind.GAUGE, "Limit of a present window.", ("account", "scope", "period")
+)
+BUDGET_USED = Metric(
+    "gaelp_budget_used_micros",
+    Kind.GAUGE,
+    "Pending or posted in a present window that has a limit.",
+    ("account", "scope", "period", "state"),
+)
 VIOLATIONS = Metric(
     "gaelp_violations", Kind.GAUGE, "Rules of safety policies broken in the last hour.", ("severity",)
 )

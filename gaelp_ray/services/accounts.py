@@ -169,13 +169,13 @@ def usages_of(connection: Connection, owners: Sequence[Account], *, now: datetim
 def limited(
     connection: Connection,
     *,
-    scopes: Collection[Scope],
-    currency: str,
-    money: Money,
     now: datetime,
+    scopes: Collection[Scope] = tuple(Scope),
+    currency: str | None = None,
+    money: Money | None = None,
     subjects: Collection[str] | None = None,
 ) -> list[tuple[Account, Usage]]:
-    """Every present window of these accounts that has a limit."""
+    """Every present window of these accounts that has a limit. None means any."""
     found = account_store.limited(
         connection, scopes=scopes, currency=currency, money=money, subjects=subjects
     )

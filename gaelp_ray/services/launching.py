@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -16,9 +16,10 @@ from gaelp_ray.domain.jobs import EndCause
 from gaelp_ray.domain.ledger import Money
 from gaelp_ray.domain.requests import Spot
 from gaelp_ray.domain.retries import RetryPolicy
+from gaelp_ray.domain.safety.rewards import RewardClip
 from gaelp_ray.services import accounts as account_service
 from gaelp_ray.services import attempts as attempt_service
-from gaelp_ray.services import costs
+from gaelp_ray.services import costs, policies
 from gaelp_ray.services.jobs import FROM_JOB
 from gaelp_ray.store import attempts as attempt_store
 from gaelp_ray.store import checkpoints as checkpoint_store
@@ -71,12 +72,17 @@ def take_orders(connection: Connection, name: str, *, stop_grace_s: float, now: 
     stops = [row for row in waiting if row.kind == "stop" and row.ended_at is None]
     sources = {row.job_id: row.training_config.get(FROM_JOB, row.job_id) for row in launches}
     resume = checkpoint_store.latest(connection, [*sources, *sources.values()]) if launches else {}
-    accounts = {row.account_id: _spent_from(connection, row.account_id) for row in launches}
+    accounts = {each: _spent_from(connection, each) for each in {row.account_id for row in launches}}
+    clips = {each: _reward_clips(connection, each) for each in {row.agent_id for row in launches}}
     paid = costs.paid_until(connection, [row.token for row in launches if row.slices])
     return Orders(
         ids=tuple(row.order_id for row in waiting),
         launches=tuple(
-            _launch_order(row, resume, accounts[row.account_id], paid.get(row.token), stop_grace_s, now)
+            replace(
+                _launch_order(row, resume, accounts[row.account_id], stop_grace_s, now),
+                reward_clips=clips[row.agent_id],
+                paid_until=paid.get(row.token),
+            )
             for row in launches
         ),
         stops=tuple(
@@ -109,7 +115,6 @@ def _launch_order(
     row: Any,
     checkpoints: dict[int, CheckpointRecord],
     account: tuple[str, tuple[int, ...]],
-    paid_until: datetime | None,
     stop_grace_s: float,
     now: datetime,
 ) -> LaunchOrder:
@@ -145,7 +150,6 @@ def _launch_order(
         money=Money(row.money),
         currency=account[0],
         account_ids=account[1],
-        paid_until=paid_until,
     )
 
 
@@ -153,6 +157,11 @@ def _spent_from(connection: Connection, account_id: int) -> tuple[str, tuple[int
     """The currency of an account, and all accounts that bind what is spent from it."""
     account = account_service.account(connection, account_id)
     return account.currency, account_service.chain(connection, account)
+
+
+def _reward_clips(connection: Connection, agent_id: int) -> tuple[RewardClip, ...]:
+    ruling = policies.of_agent(connection, agent_id)
+    return tuple(rule for policy in ruling for rule in policy.rules if isinstance(rule, RewardClip))
 
 
 def _resume_point(record: CheckpointRecord | None) -> ResumePoint | None:

@@ -9,13 +9,14 @@ from sqlalchemy import Connection
 
 from gaelp_ray.domain.access import SYSTEM, Principal
 from gaelp_ray.domain.ledger import Correct, HeldMoney, Outcome, Receipt
-from gaelp_ray.domain.platforms import DeliveryReport
+from gaelp_ray.domain.platforms import DeliveryReport, Placements
 from gaelp_ray.domain.reconciliation import Mismatch, reconcile, repairs
 from gaelp_ray.domain.roles import Role
 from gaelp_ray.services import audit, ledger, roles
 from gaelp_ray.store import accounts as account_store
 from gaelp_ray.store import ledger as ledger_store
 from gaelp_ray.store import platforms as platform_store
+from gaelp_ray.store import reviews as review_store
 
 
 def receive(
@@ -27,6 +28,12 @@ def receive(
     """
     roles.require(tx, Role.OPERATOR, by=by)
     return platform_store.add(tx, reports, now=now)
+
+
+def placements(connection: Connection, platform: str, agent_id: int, *, prefix: str) -> Placements:
+    """Orders of an agent whose keys begin so, with what was reported of each."""
+    orders = platform_store.placements(connection, platform, agent_id, prefix=prefix)
+    return Placements(tuple(orders), review_store.peak_profit(connection, agent_id))
 
 
 def differences(

@@ -140,6 +140,7 @@ def _judge(
     tx: Connection, action: Action, hold: Hold, account: Account, reported: Reported, now: datetime
 ) -> Verdict:
     halted = switch_store.board(tx, account_ids=hold.account_ids).refusal(hold)
+    halted = halted or _campaign_refusal(tx, action.campaign)
     if halted is not None:
         raise halted
     ruling = policies.of_agent(tx, action.agent_id)
@@ -151,6 +152,12 @@ def _judge(
     if isinstance(verdict, Halt):
         _halt(tx, action.agent_id, verdict, now)
     return verdict
+
+
+def _campaign_refusal(tx: Connection, campaign: str) -> Halted | None:
+    """A campaign is stopped by its name, whether or not it has a budget."""
+    switch = switch_store.get(tx, Target(SwitchScope.CAMPAIGN, campaign)) if campaign else None
+    return switch.refusal() if switch is not None and switch.engaged else None
 
 
 def _measure(

@@ -139,23 +139,25 @@ def limits(connection: Connection, account_ids: Iterable[int]) -> dict[int, list
 def limited(
     connection: Connection,
     *,
-    scopes: Collection[Scope],
-    currency: str,
-    money: Money,
+    scopes: Collection[Scope] = tuple(Scope),
+    currency: str | None = None,
+    money: Money | None = None,
     subjects: Collection[str] | None = None,
 ) -> list[tuple[Account, Limit]]:
-    """Accounts with what limits them; those that nothing does are left out."""
+    """Accounts with what limits them; those that nothing does are left out. None means any."""
     query = (
         select(accounts, account_limits.c.period, account_limits.c.limit_micros)
         .join(account_limits, account_limits.c.account_id == accounts.c.id)
         .where(
             accounts.c.scope.in_([str(scope) for scope in scopes]),
-            accounts.c.currency == currency,
-            accounts.c.money == money,
             account_limits.c.limit_micros.is_not(None),
         )
         .order_by(accounts.c.id)
     )
+    if currency is not None:
+        query = query.where(accounts.c.currency == currency)
+    if money is not None:
+        query = query.where(accounts.c.money == money)
     if subjects is not None:
         query = query.where(accounts.c.subject.in_(subjects))
     return [

@@ -43,17 +43,20 @@ class Store:
     ) -> R:
         """Run ``use_case(connection, ...)`` in one transaction; it commits when the call returns.
 
-        Deadlocks are tried again. Raises ``Unavailable`` when the database does not answer; then nothing
-        was changed, unless the answer to the commit itself was lost.
+        Deadlocks are tried again, and connections that had gone stale. Raises ``Unavailable`` when the
+        database does not answer; then nothing was changed, unless the answer to the commit itself was lost.
         """
         for attempt in range(1, _TRIES + 1):
+            committing = False
             try:
                 with self._engine.begin() as tx:
-                    return use_case(tx, *args, **kwargs)
+                    result = use_case(tx, *args, **kwargs)
+                    committing = True
             except (SQLAlchemyError, ValueError, LostRace) as error:
-                if attempt < _TRIES and (isinstance(error, LostRace) or _sqlstate(error) in _RETRYABLE):
+                if attempt < _TRIES and _may_run_again(error, committing=committing):
                     continue
                 raise translate(error) from error
+            return result
         raise AssertionError("unreachable")
 
     def read(self, query: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -93,6 +96,13 @@ def _engine(url: str, *, pool_size: int, **options: Any) -> Engine:
         connect_args={"connect_timeout": 5, "application_name": "gaelp"},
         **options,
     )
+
+
+def _may_run_again(error: Exception, *, committing: bool) -> bool:
+    """Whether a transaction surely changed nothing, and may fare better."""
+    if isinstance(error, LostRace) or _sqlstate(error) in _RETRYABLE:
+        return True
+    return isinstance(error, DBAPIError) and error.connection_invalidated and not committing
 
 
 _NOT_TEXT = "Text may not hold NUL characters or half of a surrogate pair."

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, true
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from gaelp_ray.domain.platforms import DeliveryReport
-from gaelp_ray.store.tables import platform_corrections, platform_reports
+from gaelp_ray.domain.platforms import DeliveryReport, Placement
+from gaelp_ray.store.tables import money_holds, platform_corrections, platform_reports, reviewed_actions
 
 
 def add(tx: Connection, reports: Sequence[DeliveryReport], *, now: datetime) -> int:
@@ -50,6 +50,34 @@ def latest(
         .order_by(columns.order_key, columns.number.desc())
     )
     return [_report(row) for row in connection.execute(query)]
+
+
+def placements(connection: Connection, platform: str, agent_id: int, *, prefix: str) -> list[Placement]:
+    """Orders of an agent for which money was held, those whose keys begin so, oldest first."""
+    reviewed, said = reviewed_actions.c, platform_reports.c
+    newest = (
+        select(said.number, said.cost_micros, said.final)
+        .where(said.platform == platform, said.order_key == reviewed.key)
+        .order_by(said.number.desc())
+        .limit(1)
+        .lateral("newest")
+    )
+    query = (
+        select(reviewed.key, newest.c.number, newest.c.cost_micros, newest.c.final)
+        .join(money_holds, money_holds.c.key == reviewed.key)
+        .outerjoin(newest, true())
+        .where(reviewed.agent_id == agent_id, reviewed.key.startswith(prefix, autoescape=True))
+        .order_by(reviewed.id)
+    )
+    return [
+        Placement(
+            order_key=row.key,
+            number=row.number or 0,
+            spent_micros=row.cost_micros or 0,
+            final=bool(row.final),
+        )
+        for row in connection.execute(query)
+    ]
 
 
 def corrected(connection: Connection, order_keys: Sequence[str]) -> dict[str, int]:

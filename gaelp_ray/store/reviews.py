@@ -101,6 +101,15 @@ def history(
     ]
 
 
+def peak_profit(connection: Connection, agent_id: int) -> int | None:
+    """The best that was ever reported of an agent; None where nothing was."""
+    columns = reviewed_actions.c
+    peak = columns.measured["peak_profit_micros"].as_integer()
+    query = select(func.max(peak)).where(columns.agent_id == agent_id)
+    found: int | None = connection.execute(query).scalar_one()
+    return found
+
+
 def violations_page(
     connection: Connection,
     *,

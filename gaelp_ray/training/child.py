@@ -5,6 +5,7 @@ Started as ``python -m gaelp_ray.training.child`` with the channel's socket inhe
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
 import math
@@ -16,14 +17,21 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
 from gaelp_ray.domain.agents import is_script
+from gaelp_ray.domain.errors import BudgetExceeded, GaelpError, Halted
 from gaelp_ray.domain.jobs import EndCause
+from gaelp_ray.domain.ledger import Settle
+from gaelp_ray.domain.safety.rewards import RewardClip
+from gaelp_ray.training import refusals
+from gaelp_ray.training.budget import Lease
 from gaelp_ray.training.channel import FD_VARIABLE, Channel
-from gaelp_ray.training.context import BudgetExhausted, Checkpoint, TrainingContext, set_current
+from gaelp_ray.training.context import Checkpoint, TrainingContext, set_current
+from gaelp_ray.training.orders import Delivery, Placed, Proposal
 
 _PR_SET_PDEATHSIG = 1
 
@@ -63,9 +71,26 @@ class ChannelReporter:
         else:
             self._ask(message | {"checkpoint": str(checkpoint.resolve())})
 
-    def spend(self, amount_micros: int, key: str) -> int:
-        answer = self._ask({"kind": "spend", "amount_micros": amount_micros, "key": key})
-        return int(answer["balance_micros"])
+    def spend(self, amount_micros: int, key: str) -> None:
+        self._ask({"kind": "spend", "amount_micros": amount_micros, "key": key})
+
+    def lend(self, asked: Sequence[Lease | Settle]) -> list[GaelpError | None]:
+        answer = self._ask({"kind": "lend", "asked": [_plain(each) for each in asked]})
+        return [None if each is None else refusals.read(each) for each in answer["refusals"]]
+
+    def place(self, proposal: Proposal, profit_micros: int | None) -> Placed:
+        asked = {"kind": "place", "proposal": asdict(proposal), "profit_micros": profit_micros}
+        placed = self._ask(asked)["placed"]
+        return Placed(**placed | {"reasons": tuple(placed["reasons"])})
+
+    def deliveries(self) -> list[Delivery]:
+        return [Delivery(**each) for each in self._ask({"kind": "deliveries"})["deliveries"]]
+
+    def stop_order(self, key: str) -> None:
+        self._ask({"kind": "stop_order", "key": key})
+
+    def notice(self, words: str) -> None:
+        self._channel.send({"kind": "notice", "words": words})
 
     def stop_reason(self) -> str | None:
         return self._stop
@@ -75,8 +100,10 @@ class ChannelReporter:
             self._channel.send(message)
             self._answered.acquire()
             answer = self._answer
+        if "refusal" in answer:
+            raise refusals.read(answer["refusal"])
         if "error" in answer:
-            raise (BudgetExhausted if answer.get("exhausted") else RuntimeError)(answer["error"])
+            raise RuntimeError(answer["error"])
         return answer
 
     def _finite(self, metrics: Mapping[str, float]) -> dict[str, float]:
@@ -98,6 +125,8 @@ def main() -> NoReturn:
     context = _context(order, reporter)
     set_current(context)
     ending = _run(order["entrypoint"], context)
+    with contextlib.suppress(GaelpError):  # what cannot be settled now counts as spent
+        context.budget.close()
     sys.stdout.flush()
     sys.stderr.flush()
     channel.send({"kind": "end", **ending})
@@ -113,7 +142,7 @@ def _run(entrypoint: str, context: TrainingContext) -> dict[str, Any]:
         return {"cause": EndCause.MISCONFIGURED, "message": f"The entry point {entrypoint!r}: {_say(error)}"}
     try:
         return {"cause": EndCause.SUCCESS, "result": _result(entry(context))}
-    except BudgetExhausted as error:
+    except (BudgetExceeded, Halted) as error:
         return {"cause": EndCause.BUDGET, "message": error.message}
     except MemoryError:
         traceback.print_exc()
@@ -168,6 +197,12 @@ def _exited(code: object) -> dict[str, Any]:
     }
 
 
+def _plain(asked: Lease | Settle) -> dict[str, Any]:
+    if isinstance(asked, Settle):
+        return asdict(asked)
+    return {**asdict(asked), "ttl": asked.ttl.total_seconds()}
+
+
 def _say(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"[:2000]
 
@@ -186,6 +221,7 @@ def _context(order: Mapping[str, Any], reporter: ChannelReporter) -> TrainingCon
         checkpoint=checkpoint,
         rank=order["rank"],
         peers=order["peers"],
+        reward_clips=[RewardClip(**rule) for rule in order["reward_clips"]],
     )
 
 

@@ -5,21 +5,20 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gaelp_ray.domain.errors import BudgetExceeded
+from gaelp_ray.domain.safety.rewards import RewardClip, RewardWatch
+from gaelp_ray.training.budget import LeasedBudget
+from gaelp_ray.training.orders import Delivery, Placed, Proposal
 from gaelp_ray.training.reporter import ConsoleReporter, Reporter
 
 #: What a 64-bit column can hold.
 _STEPS_END = 2**63
-
-
-class BudgetExhausted(BudgetExceeded):
-    """The agent's budget is used up; the job must stop."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +32,85 @@ class Checkpoint:
 
 
 class Budget:
-    """The agent's budget, as a job may use it."""
+    """The agent's budget of simulated money, as a job may use it."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._leased: list[LeasedBudget] = []
+
+    def spend(self, amount_micros: int, *, key: str) -> None:
+        """Book a spend of whole micros before it happens; waits while the service cannot be asked.
+
+        ``key`` names the spend within the job: the same key again, after a resume say, books nothing more.
+        Raises ``BudgetExhausted`` when it would pass a limit; then nothing is booked, and that key stays
+        refused.
+        """
+        self._reporter.spend(amount_micros, key)
+
+    def lease(self, *, slice_micros: int, ttl_s: float = 30.0) -> LeasedBudget:
+        """A budget to spend from without asking, slice by slice: for many small spends.
+
+        Use it in a ``with`` block, at the end of which what was spent is settled. It raises
+        ``BudgetExhausted`` as ``spend`` does. A process that dies has spent its slice, as far as anybody
+        knows; whatever the job spends again after a resume counts again.
+        """
+        leased = LeasedBudget(self._reporter, slice_micros=slice_micros, ttl=timedelta(seconds=ttl_s))
+        self._leased.append(leased)
+        return leased
+
+    def close(self) -> None:
+        """Settle every lease that was left open."""
+        for leased in self._leased:
+            leased.close()
+
+
+class Orders:
+    """Orders on an ad platform, for jobs that spend real money."""
 
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
 
-    def spend(self, amount_micros: int, *, key: str) -> int:
-        """Book a spend of whole micros before it happens and return the agent's total so far.
+    def place(
+        self,
+        amount_micros: int,
+        *,
+        key: str,
+        bid_micros: int | None = None,
+        campaign: str = "",
+        region: str | None = None,
+        categories: Sequence[str] = (),
+        profit_micros: int | None = None,
+    ) -> Placed:
+        """Have the platform deliver for at most so much, if policies and budgets allow it.
 
-        ``key`` names the spend within the job: the same key again, after a resume say, books nothing more.
-        Raises ``BudgetExhausted`` when it would pass the limit; then nothing is booked.
+        ``key`` names the order within the job: placed again, after a resume say, it is the same order.
+        ``profit_micros`` is what the agent has earned so far less what it has spent, for policies that stop
+        an agent which loses.
+
+        Raises ``Denied`` or ``Halted`` with ``reasons``, or ``BudgetExhausted``; then nothing is spent. A key
+        that was refused stays refused. Raises ``Unavailable`` when the platform does not answer until the job
+        has to stop; then it may have the order, and its money stays held.
         """
-        return self._reporter.spend(amount_micros, key)
+        proposal = Proposal(
+            key=key,
+            amount_micros=amount_micros,
+            bid_micros=bid_micros,
+            campaign=campaign,
+            region=region,
+            categories=tuple(categories),
+        )
+        return self._reporter.place(proposal, profit_micros)
+
+    def reports(self) -> list[Delivery]:
+        """Orders of which something new was reported since this was last asked, each as it stands now.
+
+        A resumed attempt hears first of every order of the job.
+        """
+        return self._reporter.deliveries()
+
+    def stop(self, key: str) -> None:
+        """Deliver no more of an order. Platforms do not stop on a dime; its last report says what it cost."""
+        self._reporter.stop_order(key)
 
 
 class TrainingContext:
@@ -63,8 +129,10 @@ class TrainingContext:
         checkpoint: Checkpoint | None = None,
         rank: int = 0,
         peers: Sequence[str] = ("127.0.0.1",),
+        reward_clips: Sequence[RewardClip] = (),
     ) -> None:
         self._reporter = reporter
+        self._rewards = RewardWatch(reward_clips)
         self._checkpoint = checkpoint
         self.job_id = job_id
         self.agent_id = agent_id
@@ -82,6 +150,7 @@ class TrainingContext:
         #: Seeded with ``seed``, the same for every attempt; save its state in checkpoints to resume exactly.
         self.rng = np.random.default_rng(seed)
         self.budget = Budget(reporter)
+        self.orders = Orders(reporter)
 
     def report(
         self,
@@ -104,6 +173,23 @@ class TrainingContext:
                 raise ValueError(f"`{name}` must be below 2**63; got {number}.")
         self._reporter.report(dict(metrics), step=step, total_steps=total_steps, checkpoint=path)
 
+    @property
+    def clips_rewards(self) -> bool:
+        """Whether a policy says what rewards are cut to."""
+        return bool(self._rewards.rules)
+
+    def clip_reward(self, reward: float) -> float:
+        """A reward as the agent may learn from it: cut by the policies of the agent.
+
+        The reference trainer does so by itself. Raises ``InvalidInput`` for what is no finite number. When
+        more rewards are cut than a policy allows, the job carries a notice.
+        """
+        clipped = self._rewards.clip(reward)
+        suspicion = self._rewards.suspicion()
+        if suspicion is not None:
+            self._reporter.notice(suspicion)
+        return clipped
+
     def latest_checkpoint(self) -> Checkpoint | None:
         """Where to go on from: the newest checkpoint of this job, or None on a fresh start."""
         return self._checkpoint
@@ -117,7 +203,8 @@ class TrainingContext:
         return self._reporter.stop_reason() is not None
 
     def stop_reason(self) -> str | None:
-        """Why the job was told to stop: ``cancelled``, ``preempted``, ``timeout``, ``deadline`` or ``idle``.
+        """Why the job was told to stop: ``cancelled``, ``preempted``, ``timeout``, ``deadline``, ``idle`` or
+        ``budget``.
 
         After ``preempted`` it goes on later, from its last checkpoint. None: it was not told.
         """

@@ -6,9 +6,14 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from gaelp_ray.domain.attempts import Directive, Outcome
+from gaelp_ray.domain.errors import GaelpError
 from gaelp_ray.domain.gangs import Member
+from gaelp_ray.domain.ledger import Settle
 from gaelp_ray.domain.metrics import MetricPoint
+from gaelp_ray.domain.platforms import DeliveryReport, Placements
+from gaelp_ray.training.budget import Lease
 from gaelp_ray.training.checkpoints import Saved
+from gaelp_ray.training.orders import Proposal, Ruling, Standing
 
 
 class Link(Protocol):
@@ -24,7 +29,20 @@ class Link(Protocol):
     ) -> Sequence[str]:
         """Record a checkpoint, and with it the points that led there; returns the URIs of those to delete."""
 
-    def spend(self, amount_micros: int, key: str) -> int: ...
+    def spend(self, amount_micros: int, key: str) -> None:
+        """Book simulated money; raises what refuses it, ``BudgetExceeded`` past a limit."""
+
+    def lend(self, asked: Sequence[Lease | Settle]) -> list[GaelpError | None]:
+        """As ``Lender.lend``; keys are the attempt's own."""
+
+    def admit(self, proposal: Proposal, standing: Standing) -> Ruling:
+        """Have an order of real money reviewed and its money held; raises what refuses it."""
+
+    def placements(self, platform: str) -> Placements:
+        """What the job's earlier attempts and this one had admitted, and what was reported of it."""
+
+    def receive(self, reports: Sequence[DeliveryReport]) -> None:
+        """Store reports of this job's orders, and settle those that are final."""
 
     def log(self, start_byte: int, content: bytes) -> None: ...
 
@@ -36,6 +54,9 @@ class Link(Protocol):
 
     def idle(self, seconds: float, words: str | None) -> None:
         """GPUs were idle for so long; with words for the job's owner when it is time. Never waits."""
+
+    def notice(self, words: str) -> None:
+        """Something that the job's owner should know. Never waits for the database."""
 
     def finish(self, outcome: Outcome) -> None: ...
 
@@ -74,14 +95,32 @@ class ActorLink:
     def unstored(self) -> list[MetricPoint]:
         return [point for _, batch in self._unstored for point in batch]
 
-    def spend(self, amount_micros: int, key: str) -> int:
-        return int(self._ask("spend", amount_micros, key))
+    def spend(self, amount_micros: int, key: str) -> None:
+        self._ask("spend", amount_micros, key)
+
+    def lend(self, asked: Sequence[Lease | Settle]) -> list[GaelpError | None]:
+        refusals: list[GaelpError | None] = self._ask("lend", asked)
+        return refusals
+
+    def admit(self, proposal: Proposal, standing: Standing) -> Ruling:
+        ruling: Ruling = self._ask("admit", proposal, standing)
+        return ruling
+
+    def placements(self, platform: str) -> Placements:
+        placements: Placements = self._ask("placements", platform)
+        return placements
+
+    def receive(self, reports: Sequence[DeliveryReport]) -> None:
+        self._ask("receive", reports)
 
     def log(self, start_byte: int, content: bytes) -> None:
         self._ask("append_log", start_byte, content)
 
     def idle(self, seconds: float, words: str | None) -> None:
         self._ask("idle", seconds, words)
+
+    def notice(self, words: str) -> None:
+        self._ask("notice", words)
 
     def finish(self, outcome: Outcome) -> None:
         self._settle(wait_s=5.0)

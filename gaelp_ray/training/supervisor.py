@@ -14,18 +14,19 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from gaelp_ray.domain.attempts import LaunchOrder, Outcome
-from gaelp_ray.domain.errors import BudgetExceeded, GaelpError
+from gaelp_ray.domain.attempts import Directive, LaunchOrder, Outcome
+from gaelp_ray.domain.errors import InvalidInput
 from gaelp_ray.domain.gangs import Member, environment
 from gaelp_ray.domain.jobs import EndCause
+from gaelp_ray.domain.ledger import Money
 from gaelp_ray.domain.metrics import MetricPoint
 from gaelp_ray.training import checkpoints
 from gaelp_ray.training.capture import Capture
@@ -34,15 +35,22 @@ from gaelp_ray.training.context import Checkpoint
 from gaelp_ray.training.gpus import Sampler, unknown
 from gaelp_ray.training.idleness import NEVER, IdlePolicy, IdleWatch
 from gaelp_ray.training.link import Link
+from gaelp_ray.training.platforms import registry
+from gaelp_ray.training.platforms.desk import Desk
 from gaelp_ray.training.redaction import Redactor
+from gaelp_ray.training.till import Till
 
 #: How often metrics and logs are handed on; well under the second that "live" means.
 FLUSH_S = 0.1
 BEAT_S = 1.0
 MEMORY_SAMPLE_S = 0.25
 GPU_SAMPLE_S = 10.0
+#: How often the ad platform of a job is asked for its reports.
+POLL_S = 0.5
 #: After SIGTERM a process has this long before SIGKILL.
 TERM_S = 2.0
+#: Of one attempt, and their length.
+MOST_NOTICES, MAX_NOTICE = 10, 500
 #: What a process may still write after its end was known.
 DRAIN_S = 5.0
 
@@ -77,12 +85,15 @@ class Supervisor:
         self._idle = IdleWatch(workplace.idle)
         self._ending: Outcome | None = None
         self._stop: EndCause | None = None
+        self._stop_words = self._adapter_words = ""
         self._kill_at: float | None = None
         self._points: list[MetricPoint] = []
         self._lock = threading.Lock()
+        #: The process has ended; and then, all that it left has been taken in.
+        self._gone = threading.Event()
         self._over = threading.Event()
         self._peak_memory = 0
-        self._last_step = 0
+        self._last_step = self._notices = 0
         self._saves: Counter[int] = Counter()
 
     def run(self) -> Outcome | None:
@@ -93,8 +104,9 @@ class Supervisor:
             return None
         self._members = members
         try:
+            self._desk = self._open_desk()
             outcome = self._supervise()
-        except checkpoints.CheckpointCorrupt as error:
+        except (checkpoints.CheckpointCorrupt, InvalidInput) as error:
             outcome = Outcome(EndCause.MISCONFIGURED, error.message)
         outcome = replace(outcome, peak_memory_bytes=self._peak_memory or None)
         self._link.finish(outcome)
@@ -111,17 +123,31 @@ class Supervisor:
             prefix=f"[rank {self._place.rank}] " if len(self._members) > 1 else "",
         )
         self._channel.send(start)
+        self._till = Till(
+            self._link,
+            rank=self._place.rank,
+            desk=self._desk,
+            stop=self._out_of_money,
+            is_stopping=lambda: self._stop is not None,
+        )
         listener = threading.Thread(target=self._listen, daemon=True)
         listener.start()
         shipper = threading.Thread(target=self._ship_logs, daemon=True)
         shipper.start()
+        clerk = threading.Thread(target=self._carry_reports, daemon=True)
+        clerk.start()
         try:
             self._watch(process)
         finally:
             _kill_group(process.pid, signal.SIGKILL)
             process.wait()
+            self._gone.set()
+            if self._desk is not None:
+                self._desk.abandon()
             listener.join(DRAIN_S)
             self._channel.close()
+        clerk.join()
+        self._settle_up()
         self._capture.finish(DRAIN_S)
         self._over.set()
         shipper.join()
@@ -133,6 +159,42 @@ class Supervisor:
         """On a thread of its own: a log that waits for the database must not hold up the limits."""
         while not self._over.wait(FLUSH_S):
             self._capture.flush(self._link.log)
+
+    def _open_desk(self) -> Desk | None:
+        """For a job that spends real money; raises ``InvalidInput`` where its platform cannot be used."""
+        order = self._order
+        if order.money is not Money.REAL or self._place.rank != 0:
+            return None
+        folder = f"{self._place.storage_uri.rstrip('/')}/platforms"
+        site = registry.Site(job_id=order.job_id, seed=order.seed, folder_uri=folder)
+        platform = registry.make(order.config, site)
+        desk = Desk(self._link, platform, job_id=order.job_id, agent_id=order.agent_id)
+        desk.open()
+        return desk
+
+    def _carry_reports(self) -> None:
+        """On a thread of its own: what was spent is booked whatever the process does meanwhile."""
+        while self._desk is not None and not self._gone.wait(POLL_S):
+            self._at_platform(self._desk.poll)
+
+    def _settle_up(self) -> None:
+        """The process is gone: nothing more is spent in its name, and what it had spent is told."""
+        self._till.close()
+        if self._desk is not None:
+            self._at_platform(self._desk.close)
+
+    def _at_platform(self, errand: Callable[[], None]) -> None:
+        """What an adapter fails with is told in the log, once; the next errand may do better."""
+        try:
+            errand()
+        except Exception as error:
+            words = f"the platform's adapter failed: {type(error).__name__}: {error}"
+            if words != self._adapter_words:
+                self._capture.write(words)
+            self._adapter_words = words
+
+    def _out_of_money(self, words: str) -> None:
+        self._order_stop(EndCause.BUDGET, self._order.stop_grace_s, words)
 
     def _spawn(self) -> tuple[subprocess.Popen[bytes], Channel]:
         channel, theirs = Channel.pair()
@@ -184,6 +246,7 @@ class Supervisor:
             "seed": order.seed,
             "rank": self._place.rank,
             "peers": [member.address for member in self._members],
+            "reward_clips": [asdict(rule) for rule in order.reward_clips],
             "checkpoint": resumed
             and {"path": resumed.path, "step": resumed.step, "metrics": resumed.metrics},
         }
@@ -223,16 +286,17 @@ class Supervisor:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(FLUSH_S)
 
-    def _obey(self, directive: Any) -> None:
+    def _obey(self, directive: Directive) -> None:
         if directive.stop is not None:
-            self._order_stop(directive.stop, self._order.stop_grace_s)
+            self._order_stop(directive.stop, self._order.stop_grace_s, directive.message)
 
-    def _order_stop(self, cause: EndCause, grace_s: float) -> None:
+    def _order_stop(self, cause: EndCause, grace_s: float, words: str = "") -> None:
         """Ask the process to stop; the first cause is the one that counts."""
-        if self._stop is not None:
-            return
-        self._stop = cause
-        self._kill_at = time.monotonic() + grace_s
+        with self._lock:
+            if self._stop is not None:
+                return
+            self._stop, self._stop_words = cause, words
+            self._kill_at = time.monotonic() + grace_s
         self._capture.write(f"told to stop: {cause}")
         self._tell({"kind": "stop", "cause": cause})
 
@@ -271,8 +335,10 @@ class Supervisor:
         for message in self._channel:
             if message["kind"] == "report":
                 self._take_report(message)
-            elif message["kind"] == "spend":
-                self._take_spend(message)
+            elif self._till.takes(message["kind"]):
+                self._tell(self._till.answer(message))
+            elif message["kind"] == "notice":
+                self._take_notice(message)
             elif message["kind"] == "end":
                 self._take_end(message)
                 return
@@ -292,10 +358,18 @@ class Supervisor:
             )
             with self._lock:
                 self._points.append(point)
+            if self._desk is not None:
+                self._desk.note(metrics)
         if "checkpoint" in message:
             first = self._place.rank == 0
             path = Path(message["checkpoint"])
             self._tell(self._keep_checkpoint(path, step, metrics) if first else {"kind": "answer"})
+
+    def _take_notice(self, message: dict[str, Any]) -> None:
+        """What the process has to say to the owner: user code may say anything, so not much of it."""
+        self._notices += 1
+        if self._notices <= MOST_NOTICES and self._place.rank == 0:
+            self._link.notice(str(message["words"])[:MAX_NOTICE])
 
     def _keep_checkpoint(self, path: Path, step: int, metrics: dict[str, float]) -> dict[str, Any]:
         folder = f"job-{self._order.job_id}/attempt-{self._order.number}/step-{step:09d}"
@@ -312,21 +386,6 @@ class Supervisor:
             # Whatever storage raised: a process that gets no answer would wait for ever.
             return {"kind": "answer", "error": f"The checkpoint could not be stored: {error}"}
         return {"kind": "answer"}
-
-    def _take_spend(self, message: dict[str, Any]) -> None:
-        if self._place.rank != 0:
-            self._tell({"kind": "answer", "error": "Only rank 0 of a job may spend."})
-            return
-        # The job's number makes a key unique among the jobs of an agent.
-        key = f"job-{self._order.job_id}/{message['key']}"
-        try:
-            balance = self._link.spend(message["amount_micros"], key)
-        except BudgetExceeded as error:
-            self._tell({"kind": "answer", "error": error.message, "exhausted": True})
-        except GaelpError as error:
-            self._tell({"kind": "answer", "error": error.message})
-        else:
-            self._tell({"kind": "answer", "balance_micros": balance})
 
     def _take_end(self, message: dict[str, Any]) -> None:
         if self._ending is None:
@@ -378,6 +437,8 @@ class Supervisor:
             return f"The attempt ran past its limit of {self._order.timeout_s:g} s."
         if self._stop is EndCause.DEADLINE:
             return f"The job's deadline came after {self._order.timeout_s:g} s of this attempt."
+        if self._stop is EndCause.BUDGET:
+            return f"Stopped after step {self._last_step}: {self._stop_words}"
         if self._stop is EndCause.IDLE:
             idle_s = self._place.idle.stop_s
             return (

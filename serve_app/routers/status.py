@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 from fastapi import APIRouter, Response
@@ -13,10 +13,12 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Connection, text
 
 from gaelp_ray import __version__
+from gaelp_ray.domain.budgets import Usage
 from gaelp_ray.domain.errors import Unavailable
+from gaelp_ray.domain.ledger import Account
 from gaelp_ray.domain.resources import Resources
-from gaelp_ray.observability.metrics import AGENTS, JOBS
-from gaelp_ray.services import scheduling
+from gaelp_ray.observability.metrics import AGENTS, BUDGET_LIMIT, BUDGET_USED, JOBS
+from gaelp_ray.services import accounts, scheduling
 from gaelp_ray.services import status as service
 from gaelp_ray.services.status import Status
 from gaelp_ray.store.leases import Lease
@@ -81,14 +83,15 @@ async def ready() -> Response:
 async def prometheus() -> Response:
     """What the database knows, for Prometheus; what processes know is at Ray's own exporter."""
     found = await context().read(service.status)
+    usages = await context().read(accounts.limited, now=datetime.now(UTC))
     registry = CollectorRegistry()
-    registry.register(_Truths(found))
+    registry.register(_Truths(found, usages))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
 class _Truths(Collector):
-    def __init__(self, status: Status) -> None:
-        self._status = status
+    def __init__(self, status: Status, usages: list[tuple[Account, Usage]]) -> None:
+        self._status, self._usages = status, usages
 
     def collect(self) -> Iterable[Metric]:
         jobs = GaugeMetricFamily(JOBS.name, JOBS.description, labels=["phase"])
@@ -99,6 +102,19 @@ class _Truths(Collector):
         for kind, count in self._status.agents_by_type.items():
             agents.add_metric([kind], count)
         yield agents
+        yield from self._budgets()
+
+    def _budgets(self) -> Iterator[Metric]:
+        """By number, not by name: whoever may scrape need not know whose they are."""
+        limits = GaugeMetricFamily(BUDGET_LIMIT.name, BUDGET_LIMIT.description, labels=BUDGET_LIMIT.labels)
+        used = GaugeMetricFamily(BUDGET_USED.name, BUDGET_USED.description, labels=BUDGET_USED.labels)
+        for account, usage in self._usages:
+            named = [str(account.id), str(account.scope), str(usage.period)]
+            limits.add_metric(named, usage.limit_micros or 0)
+            used.add_metric([*named, "pending"], usage.pending_micros)
+            used.add_metric([*named, "posted"], usage.posted_micros)
+        yield limits
+        yield used
 
 
 def _ping(connection: Connection) -> Lease | None:

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.service import Service, eventually
+from tests.service import Service, eventually, home
 
 Json = dict[str, Any]
 _NAMES = itertools.count(1)
@@ -56,6 +56,18 @@ class Payer:
         return booked
 
 
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    """One of its own: slices so short would have others' jobs make way when the machine is slow."""
+    with home() as folder:
+        running = Service(folder, GAELP_COMPUTE_SLICE="PT4S", GAELP_REPLICAS="1", GAELP_LAUNCHERS="1")
+        try:
+            running.up()
+            yield running
+        finally:
+            running.down()
+
+
 @pytest.fixture
 def payer(service: Service, api: httpx.Client) -> Iterator[Payer]:
     name = f"payer-{next(_NAMES)}"
@@ -80,6 +92,9 @@ def test_a_job_is_stopped_when_nothing_is_left_and_nothing_is_overspent(
     service.wait(payer.api, job, "running")
     pending, _ = payer.used()
     payer.limit(pending)
+    shown = httpx.get(f"{service.url}/metrics", timeout=10).text
+    named = f'account="{payer.budget_id}",period="total",scope="user"'
+    assert f"gaelp_budget_limit_micros{{{named}}} {float(pending)}" in shown
     ended = service.wait(payer.api, job)
     assert (ended["status"], ended["cause"]) == ("failed", "budget")
     assert payer.settled(job) <= pending

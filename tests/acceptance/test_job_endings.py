@@ -136,7 +136,7 @@ def test_a_budget_stops_a_job_to_the_micro(service: Service, api: httpx.Client) 
     agent = service.agent(api, entrypoint="trainers:spend", budget_limit=3.5)
     ended = service.wait(api, service.submit(api, agent, hyperparameters={"steps": 10}))
     assert (ended["status"], ended["cause"]) == ("failed", "budget")
-    assert "over its limit of 3.5" in ended["message"]
+    assert f"0.5 left of the total limit of agent {agent['id']}, 3.5" in ended["message"]
     assert api.get(f"/agents/{agent['id']}").json()["budget_spent"] == 3.0
 
 

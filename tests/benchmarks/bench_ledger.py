@@ -49,7 +49,7 @@ from gaelp_ray.domain.quotas import Quota, QuotaKind
 from gaelp_ray.domain.windows import Period
 from gaelp_ray.services import accounts, agents, ledger, quotas
 from gaelp_ray.store.engine import Store
-from gaelp_ray.training.budget import LeasedBudget
+from gaelp_ray.training.budget import AccountLender, LeasedBudget
 from tests.benchmarks import load as load_http
 from tests.benchmarks.output import Baseline, Report, percentile, say
 from tests.benchmarks.running import running
@@ -362,7 +362,7 @@ async def paced(call: Callable[[], Awaitable[None]], per_s: float) -> Timed:
     return timed
 
 
-class GuardLender:
+class GuardBank:
     def __init__(self, guard: Any) -> None:
         self._guard = guard
 
@@ -373,7 +373,8 @@ class GuardLender:
 
 def leases(guard: Any, hot: tuple[int, ...], bare_rows: Timed) -> None:
     """Decisions of one process that spends from leases of ten thousand decisions each."""
-    budget = LeasedBudget(GuardLender(guard), account_ids=hot, currency="EUR", slice_micros=10_000 * 100)
+    lender = AccountLender(GuardBank(guard), account_ids=hot, currency="EUR")
+    budget = LeasedBudget(lender, slice_micros=10_000 * 100)
     slowest = 0.0
     started = time.perf_counter()
     with budget:

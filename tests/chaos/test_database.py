@@ -57,7 +57,9 @@ def test_ten_seconds_without_a_database_lose_nothing(service: Service, api: http
         )
         for _ in range(3)
     ]
-    for job in jobs:
+    spender = service.agent(api, entrypoint="trainers:spend", budget_limit=200.0)
+    spending = service.submit(api, spender, hyperparameters={"steps": 200, "pause_s": 0.1})
+    for job in (*jobs, spending):
         service.wait_step(api, job, 2)
     submitter = Submitter(service, agent["id"])
     submitter.start()
@@ -83,6 +85,9 @@ def test_ten_seconds_without_a_database_lose_nothing(service: Service, api: http
     assert [(j["status"], j["attempt"]) for j in ended] == [("completed", 1)] * 3, "no attempt was given up"
     for job in jobs:
         assert reported_steps(api, job) == set(range(1, steps + 1))
+    spent = service.wait(api, spending, within_s=150)
+    assert (spent["status"], spent["attempt"]) == ("completed", 1), "a spend waits for the ledger"
+    assert api.get(f"/agents/{spender['id']}").json()["budget_spent"] == 200.0
     stored = named_jobs(api, agent["id"])
     for key, job_id in submitter.acknowledged.items():
         assert stored[key] == [job_id], "acknowledged once, stored once"

@@ -49,12 +49,20 @@ class Plane:
         self.nodes: Cluster | None = None
         self._names = itertools.count(1)
 
-    def agent(self, entrypoint: str, **resources: Any) -> Agent:
+    def agent(
+        self,
+        entrypoint: str,
+        *,
+        kind: AgentType = AgentType.SIMULATION,
+        budget: int | None = None,
+        **resources: Any,
+    ) -> Agent:
         amount = Resources(**{"cpu_milli": 500, "memory_bytes": 256 * MIB} | resources)
         spec = VersionSpec(
             version="1.0.0", entrypoint=entrypoint, resources=amount, working_dir=str(TRAINERS)
         )
-        new = NewAgent(name=f"agent {next(self._names)}", type=AgentType.SIMULATION, spec=spec)
+        name = f"agent {next(self._names)}"
+        new = NewAgent(name=name, type=kind, spec=spec, budget_limit_micros=budget)
         return self.store.transact(agent_service.register, new, currency="USD", by=ANN, now=utc_now())
 
     def submit(self, agent: Agent, **fields: Any) -> Job:

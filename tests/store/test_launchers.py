@@ -11,9 +11,11 @@ import pytest
 from gaelp_ray.domain.attempts import Attempt
 from gaelp_ray.domain.jobs import EndCause, JobState
 from gaelp_ray.domain.ledger import Money
-from gaelp_ray.services import launching, scheduling
+from gaelp_ray.domain.safety.policies import Attach, Attachment
+from gaelp_ray.domain.safety.rewards import RewardClip
+from gaelp_ray.services import launching, policies, scheduling
 from gaelp_ray.services.launching import CLUSTER_GONE, LAUNCHER_DIED, Orders, StopOrder
-from tests.builders import CLUSTER, LAUNCHER, World, resources
+from tests.builders import ADMIN, CLUSTER, LAUNCHER, World, resources
 from tests.conftest import Sql
 
 OTHER_CLUSTER, OTHER = "cluster-b", "cluster-b/launcher-0"
@@ -233,3 +235,16 @@ def test_orders_come_in_batches_oldest_first(world: World, sql: Sql, count: int)
     assert len(first.ids) == min(count, launching.BATCH)
     assert first.ids == tuple(sorted(first.ids))
     assert first.launches[0].attempt_id == attempt.id
+
+
+def test_an_order_says_what_rewards_are_cut_to(world: World) -> None:
+    world.register()
+    agent = world.agent()
+    rules = [{"rule": "reward_clip", "low": -1.0, "high": 1.0}, {"rule": "bid_cap", "max_micros": 5}]
+    document = {"currency": "USD", "rules": rules}
+    world.store.transact(policies.write, "rewards", document, by=ADMIN, now=world.now)
+    to = Attachment(Attach.TYPE, "simulation")
+    world.store.transact(policies.attach, "rewards", None, to, by=ADMIN, now=world.now)
+    admitted(world, agent=agent)
+    [order] = orders(world).launches
+    assert order.reward_clips == (RewardClip(low=-1.0, high=1.0),)

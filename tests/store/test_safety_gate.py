@@ -337,3 +337,13 @@ def test_a_request_may_be_withdrawn(desk: Desk) -> None:
         desk.store.transact(approvals.withdraw, 99, by=ANN, now=desk.now)
     with pytest.raises(NotFound):
         desk.store.read(approvals.get, 99, now=desk.now)
+
+
+def test_a_campaign_without_a_budget_is_stopped_by_its_name(desk: Desk) -> None:
+    spring = Target(SwitchScope.CAMPAIGN, "spring")
+    desk.store.transact(switches.engage, spring, reason="a test", by=ADMIN, now=desk.now)
+    with pytest.raises(Halted, match="campaign spring"):
+        desk.admit("one", desk.action(campaign="spring"))
+    assert desk.admit("two", desk.action(campaign="autumn")).action is not None
+    desk.store.transact(switches.release, spring, reason="done", by=ADMIN, now=desk.now)
+    assert desk.admit("one", desk.action(campaign="spring")).action is not None

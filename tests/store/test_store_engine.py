@@ -115,6 +115,27 @@ def test_a_read_does_not_notice_that_the_server_was_restarted(database_url: str,
     store.close()
 
 
+def test_nor_does_a_transaction(database_url: str, sql: Sql) -> None:
+    store = Store(database_url, pool_size=2)
+    assert store.transact(ask, "SELECT 1") == 1
+    cut_connections(sql)
+    assert store.transact(ask, "SELECT 2") == 2
+    store.close()
+
+
+def test_what_was_cut_off_at_its_commit_is_not_run_again(database_url: str, sql: Sql) -> None:
+    store, runs = Store(database_url, pool_size=2), []
+
+    def change(tx: Connection) -> None:
+        runs.append(ask(tx, "SELECT 1"))
+        cut_connections(sql)
+
+    with pytest.raises(Unavailable):
+        store.transact(change)
+    assert runs == [1], "nobody knows whether it was committed"
+    store.close()
+
+
 def test_a_transaction_that_was_cut_off_changed_nothing(database_url: str, world: World, sql: Sql) -> None:
     agent = world.agent(name="before")
     store = Store(database_url, pool_size=1)

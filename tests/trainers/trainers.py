@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from gaelp_ray.training import TrainingContext
+from gaelp_ray.training import BudgetExhausted, TrainingContext
 
 
 def count(ctx: TrainingContext) -> dict[str, Any]:
@@ -83,10 +85,52 @@ def gorge(_ctx: TrainingContext) -> None:
 
 def spend(ctx: TrainingContext) -> dict[str, Any]:
     """Spends one unit of currency a step."""
-    for step in range(1, int(ctx.hyperparameters["steps"]) + 1):
-        total = ctx.budget.spend(1_000_000, key=f"step-{step}")
-        ctx.report({"spent": total / 1_000_000}, step=step)
-    return {"total_micros": total}
+    steps = int(ctx.hyperparameters["steps"])
+    for step in range(1, steps + 1):
+        ctx.budget.spend(1_000_000, key=f"step-{step}")
+        ctx.report({"spent": float(step)}, step=step)
+        time.sleep(float(ctx.hyperparameters.get("pause_s", 0.0)))
+    return {"total_micros": steps * 1_000_000}
+
+
+def spend_deaf(ctx: TrainingContext) -> None:
+    """Spends one unit of currency a step, and hears neither refusals nor orders."""
+    for step in itertools.count(1):
+        with contextlib.suppress(BudgetExhausted):
+            ctx.budget.spend(1_000_000, key=f"step-{step}")
+        time.sleep(0.05)
+
+
+def lease(ctx: TrainingContext) -> dict[str, Any]:
+    """Spends 7 micros at a time from slices of 1000, ``spends`` times, and says how often it could."""
+    spent, pause_s = 0, float(ctx.hyperparameters.get("pause_s", 0.0))
+    ttl_s = float(ctx.hyperparameters.get("ttl_s", 30.0))
+    with ctx.budget.lease(slice_micros=1000, ttl_s=ttl_s) as budget:
+        for number in range(1, int(ctx.hyperparameters["spends"]) + 1):
+            try:
+                budget.spend(7)
+            except BudgetExhausted:
+                break
+            spent += 7
+            if pause_s:
+                ctx.report({"spent": float(spent), "worker": os.getppid()}, step=number)
+                time.sleep(pause_s)
+    return {"spent": spent, "attempt": ctx.attempt}
+
+
+def order(ctx: TrainingContext) -> dict[str, Any]:
+    """Has ``orders`` orders delivered, one after the other placed, and returns what each has cost."""
+    orders, micros = int(ctx.hyperparameters["orders"]), int(ctx.hyperparameters.get("micros", 1_000_000))
+    heard: dict[str, Any] = {}
+    for number in range(orders):
+        ctx.orders.place(micros, key=f"order-{number}", bid_micros=micros // 10)
+        heard |= {each.key: each for each in ctx.orders.reports()}
+        ctx.report({"placed": number + 1.0, "worker": os.getppid()}, step=number + 1)
+        time.sleep(float(ctx.hyperparameters.get("pause_s", 0.0)))
+    while not ctx.should_stop() and sum(each.final for each in heard.values()) < orders:
+        heard |= {each.key: each for each in ctx.orders.reports()}
+        time.sleep(0.05)
+    return {"spent": {key: each.spent_micros for key, each in heard.items()}, "attempt": ctx.attempt}
 
 
 def show_environment(ctx: TrainingContext) -> dict[str, Any]:

@@ -48,6 +48,40 @@ def clip_reward(reward: float, rules: Iterable[RewardClip]) -> float:
     return reward
 
 
+class RewardWatch:
+    """Cuts the rewards of one run, and says once of each rule when it cuts too many."""
+
+    #: Rewards before anything is said of how many are cut.
+    ENOUGH: ClassVar[int] = 100
+
+    def __init__(self, rules: Iterable[RewardClip]) -> None:
+        self.rules = tuple(rules)
+        self._seen = 0
+        self._outside = [0] * len(self.rules)
+        self._told: set[int] = set()
+
+    def clip(self, reward: float) -> float:
+        """As ``clip_reward``."""
+        clipped = clip_reward(reward, self.rules)
+        self._seen += 1
+        for place, rule in enumerate(self.rules):
+            self._outside[place] += not rule.low <= reward <= rule.high
+        return clipped
+
+    def suspicion(self) -> str | None:
+        """A sentence on a rule that cuts more than it allows, if it was not said before."""
+        for place, rule in enumerate(self.rules):
+            too_many = self._outside[place] * 100 > rule.max_clipped_percent * self._seen
+            if self._seen >= self.ENOUGH and too_many and place not in self._told:
+                self._told.add(place)
+                return (
+                    f"{self._outside[place]} of {self._seen} rewards lie outside {rule.low:g} to "
+                    f"{rule.high:g} and were cut; {rule.max_clipped_percent} % may. Look whether it learns "
+                    "what it should."
+                )
+        return None
+
+
 def clipped_too_often(rewards: Iterable[float], rule: RewardClip) -> bool:
     """Whether more of these rewards lie outside the rule than it allows."""
     outside = [not rule.low <= reward <= rule.high for reward in rewards]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import gymnasium
+from gymnasium.wrappers import TransformReward
 from numpy.typing import NDArray
 
 
@@ -29,14 +30,19 @@ class Episode(NamedTuple):
     spend_micros: int
 
 
-def make(environment: str, settings: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
+def make(
+    environment: str, settings: Mapping[str, Any], *, reward: Callable[[float], float] | None = None
+) -> gymnasium.Env[Any, Any]:
     """Make a registered environment, without the per-step checks that would double the cost of an episode.
+
+    ``reward``: what every reward is passed through.
 
     Raises:
         ValueError: ``gaelp/AdAuction-v0`` refused ``settings``.
         gymnasium.error.Error: no such environment.
     """
-    return gymnasium.make(environment, disable_env_checker=True, **settings)
+    made: gymnasium.Env[Any, Any] = gymnasium.make(environment, disable_env_checker=True, **settings)
+    return made if reward is None else TransformReward(made, lambda gained: reward(float(gained)))
 
 
 def play(environment: gymnasium.Env[Any, Any], actor: Actor, seed: int) -> Episode:

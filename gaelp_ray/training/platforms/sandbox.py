@@ -6,12 +6,21 @@ does not answer at times, in part after having done what it was asked.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from random import Random
+from typing import Any
+
+import fsspec
 
 from gaelp_ray.domain.errors import Conflict, InvalidInput, NotFound, Unavailable
 from gaelp_ray.domain.platforms import DeliveryReport, Order
+
+NAME = "sandbox"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +69,7 @@ class SandboxPlatform:
 
     seed: int
     manners: Manners = field(default_factory=Manners)
-    name: str = "sandbox"
+    name: str = NAME
     lasts: timedelta = timedelta(hours=1)
     #: What it still delivers after it was told to stop.
     runs_on: timedelta = timedelta(minutes=5)
@@ -110,6 +119,34 @@ class SandboxPlatform:
         run = max(timedelta(0), min(now, ends_at) - delivery.placed_at)
         return delivery.will_cost * (run // _MICROSECOND) // (self.lasts // _MICROSECOND)
 
+    @property
+    def is_silent(self) -> bool:
+        """It has nothing more to say of any order."""
+        return not self._kept_back and all(each.done for each in self._deliveries.values())
+
+    def memory(self) -> dict[str, Any]:
+        """All it knows, as JSON can hold it."""
+        version, numbers, gauss = self._random.getstate()
+        return {
+            "random": [version, list(numbers), gauss],
+            "deliveries": [_plain(each) for each in self._deliveries.values()],
+            "kept_back": [[ready_at.isoformat(), _plain(report)] for ready_at, report in self._kept_back],
+        }
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """Go on from what ``memory`` gave; what it had said of an order may be lost, so it says it again."""
+        version, numbers, gauss = memory["random"]
+        self._random.setstate((version, tuple(numbers), gauss))
+        for each in memory["deliveries"]:
+            order = Order(**each["order"] | {"categories": tuple(each["order"]["categories"])})
+            kept = _Delivery(**_timed(each, "placed_at", "stopped_at") | {"order": order})
+            kept.reported, kept.done = -1, False
+            self._deliveries[order.key] = kept
+        self._kept_back = [
+            (datetime.fromisoformat(ready_at), DeliveryReport(**_timed(report, "reported_at")))
+            for ready_at, report in memory["kept_back"]
+        ]
+
     def _note(self, delivery: _Delivery, now: datetime) -> None:
         cost = self.cost(delivery.order.key, now=now)
         stopped = delivery.stopped_at is not None and now >= delivery.stopped_at + self.runs_on
@@ -149,3 +186,82 @@ class SandboxPlatform:
 
 
 _MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass
+class LastingSandbox(SandboxPlatform):
+    """A sandbox that outlives its process: all it knows is in a file before it answers."""
+
+    uri: str = ""
+
+    @classmethod
+    def at(cls, uri: str, **options: Any) -> LastingSandbox:
+        """The sandbox of a file, new where there is none.
+
+        ``options`` are its ``seed``, ``lasts_s``, ``runs_on_s``, ``max_delay_s`` and the percents of
+        ``Manners``; raises ``InvalidInput`` for others.
+        """
+        platform = cls(uri=uri, **_read(options))
+        fs, path = fsspec.core.url_to_fs(uri)
+        if fs.exists(path):
+            platform.recall(json.loads(fs.cat_file(path)))
+        return platform
+
+    def place(self, order: Order, *, now: datetime) -> None:
+        with self._saving():
+            super().place(order, now=now)
+
+    def stop(self, order_key: str, *, now: datetime) -> None:
+        with self._saving():
+            super().stop(order_key, now=now)
+
+    def reports(self, *, now: datetime) -> list[DeliveryReport]:
+        with self._saving():
+            return super().reports(now=now)
+
+    @contextmanager
+    def _saving(self) -> Iterator[None]:
+        """Save whatever happens: an answer that is lost was preceded by the deed."""
+        try:
+            yield
+        finally:
+            fs, path = fsspec.core.url_to_fs(self.uri)
+            fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+            fs.pipe_file(f"{path}.part", json.dumps(self.memory()).encode())
+            fs.mv(f"{path}.part", path)
+
+
+def _read(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a sandbox from a job's options."""
+    known = {"seed", *_SECONDS, *_PERCENTS}
+    for name, value in options.items():
+        if name not in known:
+            raise InvalidInput(f"A sandbox has no {name!r:.60}; it has {', '.join(sorted(known))}.")
+        number = type(value) is int or (name in _SECONDS and type(value) is float and math.isfinite(value))
+        if not number or value < 0:
+            raise InvalidInput(f"`platform.{name}` must be a number that is not negative; got {value!r:.60}.")
+    lengths = {field: timedelta(seconds=options[name]) for name, field in _SECONDS.items() if name in options}
+    if lengths.get("lasts") == timedelta(0):
+        raise InvalidInput("`platform.lasts_s` must be above 0.")
+    percents = {name: options[name] for name in _PERCENTS if name in options}
+    manners = Manners(**percents)
+    if "max_delay" in lengths:
+        manners = replace(manners, max_delay=lengths.pop("max_delay"))
+    return {"seed": options["seed"], "manners": manners, **lengths}
+
+
+_SECONDS = {"lasts_s": "lasts", "runs_on_s": "runs_on", "max_delay_s": "max_delay"}
+_PERCENTS = ("over_delivery_percent", "duplicates_percent", "outage_percent", "shuffle_percent")
+
+
+def _plain(record: _Delivery | DeliveryReport) -> dict[str, Any]:
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in asdict(record).items()
+    }
+
+
+def _timed(record: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """With times where JSON has texts."""
+    times = {name: record[name] and datetime.fromisoformat(record[name]) for name in names}
+    return {**record, **times}

@@ -61,7 +61,8 @@ def train(ctx: TrainingContext) -> dict[str, Any]:
     """
     settings = build(Hyperparameters, ctx.hyperparameters)
     name, options = ctx.config.get("environment", AD_AUCTION), ctx.config.get("environment_config", {})
-    with closing(make(name, options)) as environment:
+    clip = ctx.clip_reward if ctx.clips_rewards else None
+    with closing(make(name, options, reward=clip)) as environment:
         progress = _start_or_resume(ctx, environment)
         stopping = False
         while progress.iteration < settings.epochs and not stopping:

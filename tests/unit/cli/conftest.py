@@ -9,7 +9,7 @@ import httpx
 import pytest
 from cli_service import Ran, Run, Service
 
-from gaelp_ray.cli import demo, output, session
+from gaelp_ray.cli import demo, demo_budget, output, session
 from gaelp_ray.cli.main import main
 from gaelp_ray.client import GaelpClient
 
@@ -29,7 +29,7 @@ def service(monkeypatch: pytest.MonkeyPatch, home: Path) -> Service:
     (home / "token").write_text("local-token\n")
     service = Service()
     connected = partial(GaelpClient, transport=httpx.MockTransport(service))
-    for module in (session, demo):
+    for module in (session, demo, demo_budget):
         monkeypatch.setattr(module, "GaelpClient", connected)
     # Jobs are followed by looking at them: the WebSocket has its own tests with the client.
     monkeypatch.setattr("gaelp_ray.client.jobs.listen", lambda *_, **__: iter(()))

@@ -118,6 +118,7 @@ def test_a_job_that_would_start_shows_where_and_at_whose_cost(gaelp: Run, servic
         "message": "It starts now.",
         "placement": [{"node_id": "node-a", "resources": {"cpu": "1"}, "gpus": []}],
         "victims": [4, 9],
+        "cost": {"booked_micros": 0, "expected_micros": 1_500_000, "expected_p90_micros": 2_000_001},
     }
 
     ran = gaelp("jobs", "plan", "7")
@@ -125,6 +126,7 @@ def test_a_job_that_would_start_shows_where_and_at_whose_cost(gaelp: Run, servic
     assert "It starts now." in ran.out
     assert "node-a" in ran.out
     assert "job 4, job 9" in ran.out
+    assert "1.5 expected, 2.000001 at the 90th percentile" in ran.out
 
 
 def test_why_shows_the_place_in_line_the_time_and_what_would_help(gaelp: Run, service: Service) -> None:

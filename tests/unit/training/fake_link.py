@@ -9,11 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from gaelp_ray.domain.attempts import Directive, LaunchOrder, Outcome, Seat
-from gaelp_ray.domain.errors import BudgetExceeded
+from gaelp_ray.domain.errors import GaelpError
 from gaelp_ray.domain.gangs import Member
+from gaelp_ray.domain.ledger import Post, Settle, granted
 from gaelp_ray.domain.metrics import MetricPoint
+from gaelp_ray.domain.platforms import DeliveryReport, Placement, Placements
+from gaelp_ray.domain.windows import Period
+from gaelp_ray.training.budget import Lease, booking, refusals
 from gaelp_ray.training.checkpoints import Saved
+from gaelp_ray.training.orders import Proposal, Ruling, Standing
 from gaelp_ray.training.supervisor import Supervisor, Workplace
+from tests.bank import MemoryBank, a_hold, a_settlement
 from tests.builders import an_order
 
 WORKDIR = str(Path(__file__).parent / "workdir")
@@ -37,9 +43,12 @@ class FakeLink:
         self.saved: list[tuple[int, Saved, dict[str, float]]] = []
         self.let_go: list[str] = []
         self.refuses_checkpoints: Exception | None = None
-        self.spends: dict[str, int] = {}
+        self.bank = MemoryBank({1: {Period.TOTAL: budget_micros}})
+        #: What the gate says to the next orders, instead of asking the bank.
+        self.verdicts: list[GaelpError] = []
+        self.standings: list[Standing] = []
+        self.reports: dict[str, DeliveryReport] = {}
         self.outcomes: list[Outcome] = []
-        self._budget = budget_micros
         self._output = bytearray()
         self._changed = threading.Condition()
 
@@ -63,12 +72,44 @@ class FakeLink:
         self.points_with_checkpoint = points
         return self.let_go
 
-    def spend(self, amount_micros: int, key: str) -> int:
-        total = sum(({key: amount_micros} | self.spends).values())
-        if self._budget is not None and total > self._budget:
-            raise BudgetExceeded("A spend of 2 would take agent 3 over its limit.")
-        self.spends.setdefault(key, amount_micros)
-        return total
+    def spend(self, amount_micros: int, key: str) -> None:
+        hold = a_hold(key, amount=amount_micros)
+        outcome, _ = self.bank.submit([hold, Post(key=f"post {key}", hold_key=key)])
+        granted(outcome)
+
+    def lend(self, asked: Sequence[Lease | Settle]) -> list[GaelpError | None]:
+        requests = [booking(each, account_ids=(1,), currency="EUR") for each in asked]
+        return refusals(self.bank.submit(requests))
+
+    def admit(self, proposal: Proposal, standing: Standing) -> Ruling:
+        self.standings.append(standing)
+        if self.verdicts:
+            raise self.verdicts.pop(0)
+        key = f"job 7 order {proposal.key}"
+        granted(self.bank.ask(a_hold(key, amount=proposal.amount_micros)))
+        return Ruling(
+            order_key=key,
+            currency="EUR",
+            amount_micros=proposal.amount_micros,
+            bid_micros=proposal.bid_micros,
+        )
+
+    def placements(self, platform: str) -> Placements:
+        orders = [
+            Placement(order_key=key, number=said.number, spent_micros=said.cost_micros, final=said.final)
+            if (said := self.reports.get(key)) is not None
+            else Placement(order_key=key)
+            for key in self.bank.book.holds
+        ]
+        return Placements(tuple(orders))
+
+    def receive(self, reports: Sequence[DeliveryReport]) -> None:
+        for report in reports:
+            known = self.reports.get(report.order_key)
+            if known is None or report.number > known.number:
+                self.reports[report.order_key] = report
+            if report.final:
+                self.bank.ask(a_settlement(report.order_key, report.cost_micros))
 
     def log(self, start_byte: int, content: bytes) -> None:
         assert start_byte == len(self._output), "a piece of the log is missing or came twice"
@@ -86,6 +127,9 @@ class FakeLink:
     def idle(self, seconds: float, words: str | None) -> None:
         self.idle_s.append(seconds)
         self.words += [words] if words is not None else []
+
+    def notice(self, words: str) -> None:
+        self.words.append(words)
 
     def finish(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)

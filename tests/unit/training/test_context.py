@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gaelp_ray.domain.errors import Forbidden, InvalidInput
 from gaelp_ray.training import TrainingContext, context, current_context
 from gaelp_ray.training.reporter import ConsoleReporter
 
@@ -30,9 +32,20 @@ def test_outside_the_service_nothing_stops_a_job_or_limits_it(ctx: TrainingConte
     assert ctx.stop_reason() is None
     assert (ctx.rank, ctx.world_size, ctx.peers) == (0, 1, ("127.0.0.1",))
     assert ctx.latest_checkpoint() is None
-    assert ctx.budget.spend(5, key="a") == 5
-    assert ctx.budget.spend(5, key="a") == 5
-    assert ctx.budget.spend(7, key="b") == 12
+    ctx.budget.spend(5, key="a")
+    with ctx.budget.lease(slice_micros=10) as budget:
+        budget.spend(25)
+
+
+def test_outside_the_service_no_order_is_placed(ctx: TrainingContext) -> None:
+    with pytest.raises(Forbidden, match="submit one with `money: real`"):
+        ctx.orders.place(5, key="a")
+
+
+@pytest.mark.parametrize("key", ["", "a" * 121, "two\nlines", 7])
+def test_a_key_is_a_short_text(ctx: TrainingContext, key: Any) -> None:
+    with pytest.raises(InvalidInput, match="1 to 120 printable characters"):
+        ctx.budget.spend(5, key=key)
 
 
 def test_the_same_seed_gives_the_same_numbers(ctx: TrainingContext) -> None:

@@ -25,6 +25,7 @@ class Job(SimpleNamespace):
     def __init__(self, folder: Path, **attributes: Any) -> None:
         super().__init__(seed=1, hyperparameters={}, reports=[], **attributes)
         self.folder = folder
+        self.clips_rewards = False
         self.budget = SimpleNamespace(spend=lambda amount_micros, *, key: None)
 
     def report(self, metrics: Mapping[str, float], **rest: Any) -> None:

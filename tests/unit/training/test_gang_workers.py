@@ -53,7 +53,7 @@ def test_only_rank_0_may_spend(start: Start, link: FakeLink) -> None:
     outcome = start("jobs:spend", place={"rank": 1}).outcome()
     assert outcome.cause is EndCause.USER_ERROR
     assert "Only rank 0 of a job may spend." in outcome.message
-    assert link.spends == {}
+    assert link.bank.book.holds == {}
 
 
 def test_each_line_of_its_log_begins_with_its_rank(start: Start, link: FakeLink) -> None:

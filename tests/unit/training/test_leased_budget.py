@@ -11,7 +11,7 @@ import pytest
 from gaelp_ray.domain.errors import AccountClosed, AlreadyVoided, BudgetExceeded, InvalidInput, Unavailable
 from gaelp_ray.domain.ledger import Expire, Outcome, Request
 from gaelp_ray.domain.windows import Period
-from gaelp_ray.training.budget import LeasedBudget
+from gaelp_ray.training.budget import AccountLender, LeasedBudget
 from tests.bank import MemoryBank, a_hold, a_void, an_account
 from tests.builders import T0, at_once
 
@@ -44,9 +44,7 @@ class Till:
         self.line = Line(self.bank)
         self.time = 0.0
         self.budget = LeasedBudget(
-            self.line,
-            account_ids=(1,),
-            currency="EUR",
+            AccountLender(self.line, account_ids=(1,), currency="EUR"),
             slice_micros=slice_micros,
             ttl=TTL,
             clock=lambda: self.time,

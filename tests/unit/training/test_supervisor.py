@@ -306,26 +306,6 @@ def test_memory_that_grows_too_fast_to_be_seen_is_refused_by_the_system(start: S
     assert "could not get the memory it asked for" in outcome.message
 
 
-def test_spends_are_booked_under_the_number_of_the_job(start: Start, link: FakeLink) -> None:
-    outcome = start("jobs:spend").outcome()
-    assert outcome.result == {"first": 2_000_000, "again": 2_000_000, "then": 4_000_000}
-    assert link.spends == {"job-7/click-1": 2_000_000, "job-7/click-2": 2_000_000}
-
-
-def test_over_its_budget_a_job_ends(start: Start) -> None:
-    outcome = start("jobs:spend", link=FakeLink(budget_micros=3_000_000)).outcome()
-    assert (outcome.cause, outcome.message) == (
-        EndCause.BUDGET,
-        "A spend of 2 would take agent 3 over its limit.",
-    )
-
-
-def test_a_job_may_handle_the_end_of_its_budget(start: Start) -> None:
-    outcome = start("jobs:spend_with_care", link=FakeLink(budget_micros=1)).outcome()
-    assert outcome.cause is EndCause.SUCCESS
-    assert outcome.result == {"refused": "A spend of 2 would take agent 3 over its limit."}
-
-
 def test_values_that_are_no_numbers_are_left_out_and_noted_once(start: Start, link: FakeLink) -> None:
     assert start("jobs:report_nan").outcome().cause is EndCause.SUCCESS
     assert [dict(p.values) for p in link.points] == [{"reward": 1.0}, {"reward": 2.0}, {"reward": 3.0}]

@@ -43,11 +43,14 @@ class Job:
         seed: int = 3,
         stop_at: int | None = None,
         resume: Checkpoint | None = None,
+        low_reward: float | None = None,
     ) -> None:
         self.config = {"environment_config": settings}
         self.hyperparameters = hyperparameters
         self.seed = seed
         self.budget = self
+        self.clips_rewards = low_reward is not None
+        self.low_reward = low_reward
         self.charges: dict[str, int] = {}
         self.reports: list[Report] = []
         self._root = root
@@ -73,6 +76,10 @@ class Job:
             shutil.copytree(checkpoint, kept, dirs_exist_ok=True)
             shutil.rmtree(checkpoint)
         self.reports.append(Report(dict(metrics), step, total_steps, kept))
+
+    def clip_reward(self, reward: float) -> float:
+        assert self.low_reward is not None
+        return max(reward, self.low_reward)
 
     def latest_checkpoint(self) -> Checkpoint | None:
         return self._resume
@@ -118,6 +125,13 @@ def test_it_charges_each_iteration_once_with_the_spend_it_reports(uninterrupted:
     charged = {f"iteration-{each.step}": each.metrics["spend"] for each in uninterrupted.reports}
     assert {key: micros / 1e6 for key, micros in uninterrupted.charges.items()} == charged
     assert all(micros > 0 for micros in uninterrupted.charges.values())
+
+
+def test_it_learns_from_rewards_as_they_were_cut(tmp_path: Path, uninterrupted: Job) -> None:
+    job = Job(tmp_path, low_reward=1000.0)
+    run(job)
+    assert {each.metrics["reward"] for each in job.reports} == {TINY["periods"] * 1000.0}
+    assert max(each.metrics["reward"] for each in uninterrupted.reports) < 1000
 
 
 def test_the_last_iteration_is_saved_even_off_the_rhythm(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from gaelp_ray.domain.safety.caps import Acceleration, ActionCap, ApprovalAbove,
 from gaelp_ray.domain.safety.fences import AllowedHours, Categories, Regions
 from gaelp_ray.domain.safety.policies import Policy
 from gaelp_ray.domain.safety.review import review
-from gaelp_ray.domain.safety.rewards import RewardClip, clip_reward, clipped_too_often
+from gaelp_ray.domain.safety.rewards import RewardClip, RewardWatch, clip_reward, clipped_too_often
 from gaelp_ray.domain.safety.stops import Anomaly, Drawdown, RewardHacking, Side
 from gaelp_ray.domain.safety.verdicts import Action, Allow, Clip, Deny, Halt, Measured, Severity, Verdict
 from gaelp_ray.domain.windows import Period
@@ -338,3 +338,24 @@ def test_every_broken_rule_is_named_and_the_strictest_wins() -> None:
     assert isinstance(review(action, policies[:2], facts, NOON), Deny)
     assert word(review(action, policies[:1], facts, NOON)) == "clip 50/5"
     assert review(action, [], facts, NOON) == Allow(action)
+
+
+def test_a_watch_says_once_that_a_rule_cuts_too_much() -> None:
+    watch = RewardWatch([RewardClip(low=-1, high=1), RewardClip(low=-9, high=9, max_clipped_percent=0)])
+    assert [watch.clip(reward) for reward in (0.5, 7.0, -3.0)] == [0.5, 1.0, -1.0]
+    assert watch.suspicion() is None, "three rewards say little"
+    for _ in range(97):
+        watch.clip(2.0)
+    assert (watch.suspicion() or "").startswith(
+        "99 of 100 rewards lie outside -1 to 1 and were cut; 20 % may"
+    )
+    assert watch.suspicion() is None
+    watch.clip(10.0)
+    assert (watch.suspicion() or "").startswith("1 of 101 rewards lie outside -9 to 9")
+
+
+def test_a_watch_is_silent_while_rules_cut_as_much_as_they_may() -> None:
+    watch = RewardWatch([RewardClip(low=0, high=1)])
+    for reward in [2.0] * 20 + [0.5] * 80:
+        watch.clip(reward)
+    assert watch.suspicion() is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -12,7 +14,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from gaelp_ray.training import BudgetExhausted, TrainingContext
+from gaelp_ray.domain.errors import Conflict
+from gaelp_ray.training import BudgetExhausted, Denied, TrainingContext
 
 
 def succeed(ctx: TrainingContext) -> dict[str, Any]:
@@ -123,18 +126,89 @@ def take_memory_in_one_go(_ctx: TrainingContext) -> None:
     bytearray(8 * 1024**3)
 
 
-def spend(ctx: TrainingContext) -> dict[str, Any]:
-    first = ctx.budget.spend(2_000_000, key="click-1")
-    again = ctx.budget.spend(2_000_000, key="click-1")
-    return {"first": first, "again": again, "then": ctx.budget.spend(2_000_000, key="click-2")}
+def spend(ctx: TrainingContext) -> None:
+    for key in ("click-1", "click-1", "click-2"):
+        ctx.budget.spend(2_000_000, key=key)
 
 
 def spend_with_care(ctx: TrainingContext) -> dict[str, Any]:
     try:
         ctx.budget.spend(2_000_000, key="click-1")
     except BudgetExhausted as refused:
+        return {"refused": refused.message, "left": refused.left_micros}
+    return {}
+
+
+def spend_for_ever(ctx: TrainingContext) -> None:
+    """Deaf to every refusal, and to the order to stop."""
+    for number in itertools.count():
+        with contextlib.suppress(BudgetExhausted):
+            ctx.budget.spend(2_000_000, key=f"click-{number}")
+        time.sleep(0.01)
+
+
+def lease(ctx: TrainingContext) -> dict[str, Any]:
+    """Spend until nothing is left, seven micros at a time."""
+    spent = 0
+    with ctx.budget.lease(slice_micros=100) as budget:
+        while True:
+            try:
+                budget.spend(7)
+            except BudgetExhausted:
+                return {"spent": spent}
+            spent += 7
+
+
+def lease_and_forget(ctx: TrainingContext) -> None:
+    ctx.budget.lease(slice_micros=100).spend(30)
+
+
+def lease_and_vanish(ctx: TrainingContext) -> None:
+    ctx.budget.lease(slice_micros=100).spend(30)
+    os._exit(3)
+
+
+def order(ctx: TrainingContext) -> dict[str, Any]:
+    """Place what ``amounts`` says, and wait until the last word on all of it is in."""
+    placed, refused, heard = [], [], {}
+    for number, amount in enumerate(ctx.hyperparameters["amounts"]):
+        ctx.report({"profit": float(number)}, step=number)
+        try:
+            order = ctx.orders.place(
+                amount, key=f"{number}", bid_micros=10, campaign="spring", profit_micros=number
+            )
+        except (Denied, BudgetExhausted) as error:
+            refused.append([error.code, error.message])
+        else:
+            placed.append([order.key, order.amount_micros])
+    while not ctx.should_stop() and sum(each.final for each in heard.values()) < len(placed):
+        heard |= {each.key: each for each in ctx.orders.reports()}
+        time.sleep(0.01)
+    return {
+        "placed": placed,
+        "refused": refused,
+        "spent": {key: each.spent_micros for key, each in heard.items()},
+    }
+
+
+def order_and_leave(ctx: TrainingContext) -> None:
+    ctx.orders.place(1000, key="0")
+
+
+def order_when_told(ctx: TrainingContext) -> dict[str, Any]:
+    """Too late."""
+    while not ctx.should_stop():
+        time.sleep(0.01)
+    try:
+        ctx.orders.place(1000, key="0")
+    except Conflict as refused:
         return {"refused": refused.message}
     return {}
+
+
+def hear(ctx: TrainingContext) -> dict[str, Any]:
+    """What a new attempt hears first."""
+    return {"heard": [[each.key, each.final] for each in ctx.orders.reports()]}
 
 
 def report_nan(ctx: TrainingContext) -> None:
@@ -187,3 +261,13 @@ def leave_others_behind(ctx: TrainingContext) -> None:
 
 
 not_a_function = 7
+
+
+def clip_rewards(ctx: TrainingContext) -> dict[str, Any]:
+    return {"clips": ctx.clips_rewards, "rewards": [ctx.clip_reward(float(n)) for n in range(-100, 101)]}
+
+
+def complain(ctx: TrainingContext) -> None:
+    """Says more than anybody wants to hear; a job's code may speak the channel's language itself."""
+    for n in range(50):
+        ctx._reporter.notice(f"{n} " + "x" * 1000)
