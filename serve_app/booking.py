@@ -24,7 +24,7 @@ from gaelp_ray.services.budgets import Ask, Purse
 from gaelp_ray.services.reviews import Admission, Reported
 from serve_app import keys
 from serve_app.context import context
-from serve_app.schemas.budgets import (
+from serve_app.schemas.booking import (
     ActionIn,
     AnyOperation,
     HoldIn,

@@ -38,12 +38,12 @@ from gaelp_ray.domain.scheduling import (
 from gaelp_ray.services import agents as agent_service
 from gaelp_ray.services import attempts as attempt_service
 from gaelp_ray.services import jobs as job_service
-from gaelp_ray.services import launching, scheduling
+from gaelp_ray.services import launching, scheduling, submissions
 from gaelp_ray.services import mirror as mirror_service
 from gaelp_ray.services import quotas as quota_service
-from gaelp_ray.services.jobs import JobDefaults
 from gaelp_ray.services.mirror import Mirror
 from gaelp_ray.services.scheduling import Applied
+from gaelp_ray.services.submissions import JobDefaults
 from gaelp_ray.store import attempts as attempt_store
 from gaelp_ray.store import jobs as job_store
 from gaelp_ray.store import tables
@@ -266,7 +266,7 @@ class World:
     ) -> Job:
         new = NewJob(agent_id=(agent or self.agent(by=by)).id, **{"name": "job"} | fields)
         return self.store.transact(
-            job_service.submit, new, by=by, now=self.now, defaults=self.defaults, key=key
+            submissions.submit, new, by=by, now=self.now, defaults=self.defaults, key=key
         )
 
     def job(self, job: Job | int) -> Job:

@@ -23,9 +23,9 @@ from gaelp_ray.actors.logbook import Logbook
 from gaelp_ray.actors.loops import every, until_available, utc_now
 from gaelp_ray.bootstrap import Runtime
 from gaelp_ray.config import Settings
-from gaelp_ray.domain.attempts import Directive, LaunchOrder, Outcome
+from gaelp_ray.domain.attempts import Directive, LaunchOrder, Outcome, unpaid
 from gaelp_ray.domain.checkpoints import Retention
-from gaelp_ray.domain.errors import BudgetExceeded, Forbidden, GaelpError, SetupError, Unavailable
+from gaelp_ray.domain.errors import Forbidden, GaelpError, SetupError, Unavailable
 from gaelp_ray.domain.gangs import Member
 from gaelp_ray.domain.jobs import EndCause
 from gaelp_ray.domain.ledger import Money, Settle
@@ -211,18 +211,13 @@ class Launcher:
             outcomes = dict.fromkeys(due, error)
         for attempt_id, outcome in outcomes.items():
             owned = self._owned.get(attempt_id)
-            if owned is not None and isinstance(outcome, datetime):
+            if owned is None:
+                continue
+            if isinstance(outcome, datetime):
                 owned.paid_until = outcome
-            elif owned is not None and owned.is_due(now, terms.notice):
-                self._stop_unpaid(attempt_id, outcome)
-
-    def _stop_unpaid(self, attempt_id: int, refusal: datetime | GaelpError) -> None:
-        """Nothing runs that nobody can prove to be paid for; what is held pays for the notice."""
-        if isinstance(refusal, BudgetExceeded):
-            self._tell_to_stop(attempt_id, Directive(EndCause.BUDGET, refusal.message))
-        else:
-            # A kill switch, or a ledger that does not answer: it goes on from its checkpoint once it may.
-            self._tell_to_stop(attempt_id, Directive(EndCause.PREEMPTED, str(refusal)))
+            elif owned.is_due(now, terms.notice):
+                # Nothing runs that nobody can prove to be paid for; what is held pays for the notice.
+                self._tell_to_stop(attempt_id, unpaid(outcome))
 
     async def claim(
         self,

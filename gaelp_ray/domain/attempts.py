@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from gaelp_ray.domain.errors import BudgetExceeded, GaelpError
 from gaelp_ray.domain.jobs import EndCause, Progress, eta_seconds
 from gaelp_ray.domain.ledger import Money
 from gaelp_ray.domain.requests import Selector, Spot
@@ -127,6 +128,16 @@ class Directive:
     #: None to go on; else why to stop.
     stop: EndCause | None = None
     message: str = ""
+
+
+def unpaid(refusal: GaelpError) -> Directive:
+    """What an attempt is told whose next slice of running time was refused.
+
+    Without money it has come to its end. Under a kill switch, or without a ledger that answers, it did
+    nothing wrong: it makes way, and goes on from its checkpoint once it may.
+    """
+    over = isinstance(refusal, BudgetExceeded)
+    return Directive(EndCause.BUDGET if over else EndCause.PREEMPTED, refusal.message)
 
 
 def expected_ends(

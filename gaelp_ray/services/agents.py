@@ -25,9 +25,9 @@ from gaelp_ray.domain.windows import Period
 from gaelp_ray.services import accounts, audit
 from gaelp_ray.services import jobs as job_service
 from gaelp_ray.store import agents as agent_store
-from gaelp_ray.store import jobs as job_store
 from gaelp_ray.store import revision
 from gaelp_ray.store.agents import AgentFilter
+from gaelp_ray.store.jobs import JobFilter
 
 
 def register(tx: Connection, new: NewAgent, *, currency: str, by: Principal, now: datetime) -> Agent:
@@ -104,13 +104,12 @@ def delete(tx: Connection, agent_id: int, *, by: Principal, now: datetime) -> li
     """Archive an agent and cancel its jobs; its history stays. Returns the launchers to wake."""
     agent = _locked(tx, agent_id, by)
     agent_store.set_fields(tx, agent_id, {"status": AgentStatus.ARCHIVED}, now=now)
-    launchers: set[str] = set()
-    for job_id in job_store.live_ids_of_agent(tx, agent_id):
-        cancelled = job_service.cancel(tx, job_id, by=by, now=now, reason="Its agent was deleted.")
-        launchers |= {cancelled.launcher} if cancelled.launcher else set()
+    its_jobs = JobFilter(agent_id=agent_id)
+    reason = "Its agent was deleted."
+    cancelled = job_service.cancel_many(tx, its_jobs, by=by, now=now, limit=None, reason=reason)
     before = {"name": agent.name, "status": agent.status}
     audit.record(tx, "agent.delete", f"agent {agent_id}", by=by, now=now, before=before)
-    return sorted(launchers)
+    return sorted(cancelled.launchers)
 
 
 def add_version(

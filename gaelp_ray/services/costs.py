@@ -64,8 +64,9 @@ def renew(
     there is no money for a whole slice, a shorter one is taken.
     """
     paid = attempt_store.lock_paid(tx, attempt_ids)
-    teams = {each.owner: quota_store.book_of(tx, each.owner).team_of(each.owner) for each in paid}
-    chains = _chains(tx, teams.items(), terms, now)
+    owners = {each.owner for each in paid}
+    quotas = quota_store.book_of(tx, *owners)
+    chains = _chains(tx, {(owner, quotas.team_of(owner)) for owner in owners}, terms, now)
     return {each.attempt_id: _renew(tx, each, chains[each.owner], terms, now) for each in paid}
 
 

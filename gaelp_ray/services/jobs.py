@@ -1,32 +1,21 @@
-"""Use cases of jobs: submit, read, edit, cancel."""
+"""Use cases of jobs: read, edit, cancel."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
 from gaelp_ray.domain.access import Principal
-from gaelp_ray.domain.agents import Agent, AgentStatus, check_entrypoint, check_environment, check_name
 from gaelp_ray.domain.attempts import Attempt
 from gaelp_ray.domain.checkpoints import CheckpointRecord
 from gaelp_ray.domain.costs import Terms
 from gaelp_ray.domain.costs import expected as expected_cost
-from gaelp_ray.domain.errors import (
-    BudgetExceeded,
-    ExceedsQuota,
-    IdempotencyConflict,
-    InvalidInput,
-    NotFound,
-    QueueFull,
-)
+from gaelp_ray.domain.errors import NotFound
 from gaelp_ray.domain.events import JobEventRecord
-from gaelp_ray.domain.forecast import run_time
 from gaelp_ray.domain.jobs import (
     TERMINAL,
     EndCause,
@@ -34,134 +23,19 @@ from gaelp_ray.domain.jobs import (
     JobEdit,
     JobEvent,
     JobState,
-    NewJob,
     check_deadline,
     check_priority,
     check_seconds,
 )
-from gaelp_ray.domain.ledger import Money
-from gaelp_ray.domain.money import written
-from gaelp_ray.domain.quotas import UNLIMITED, Amounts, QuotaBook
-from gaelp_ray.domain.requests import Request, Spot, check_selector, check_workers
-from gaelp_ray.domain.resources import parse_resources
-from gaelp_ray.domain.scheduling import QueuedJob, lane_of
-from gaelp_ray.services import costs, spending
+from gaelp_ray.domain.scheduling import lane_of, real_version
+from gaelp_ray.services import audit
 from gaelp_ray.services.transitions import move
-from gaelp_ray.store import agents as agent_store
 from gaelp_ray.store import attempts as attempt_store
 from gaelp_ray.store import checkpoints as checkpoint_store
 from gaelp_ray.store import events as event_store
 from gaelp_ray.store import jobs as job_store
-from gaelp_ray.store import outbox, rows
-from gaelp_ray.store import queue as queue_store
-from gaelp_ray.store import quotas as quota_store
+from gaelp_ray.store import outbox
 from gaelp_ray.store.jobs import JobFilter
-
-#: Names the job whose latest checkpoint an evaluation starts from.
-FROM_JOB = "from_job"
-#: Past runs of an agent that say how long its next one will take.
-PAST_RUNS = 20
-#: When to try again when the queue is full.
-RETRY_AFTER_S = 5
-
-
-@dataclass(frozen=True)
-class JobDefaults:
-    """What a submission gets that leaves a thing open."""
-
-    timeout_s: float | None
-    max_retries: int
-    queue_limit: int
-    #: Of each user, where his quota does not say.
-    user_queue_limit: int = 10_000
-    #: Whether this cluster can run a job in its own container image.
-    runs_images: bool = False
-    currency: str = "USD"
-    #: How running time is paid for; None where it is free.
-    terms: Terms | None = None
-    #: Whether a job is refused, not only told, that may cost more than is left.
-    refuses_dear_jobs: bool = False
-
-
-def submit(
-    tx: Connection,
-    new: NewJob,
-    *,
-    by: Principal,
-    now: datetime,
-    defaults: JobDefaults,
-    key: str | None = None,
-) -> Job:
-    """Queue a job of one of the caller's agents.
-
-    The same ``key`` with the same submission answers the job made first; with another submission it raises
-    ``IdempotencyConflict``. Raises ``ExceedsQuota`` for what no quota will ever allow and ``QueueFull`` past
-    the limit of the queue or the user's part of it; then nothing is stored.
-    """
-    agent_store.keep(tx, new.agent_id)
-    found = agent_store.get(tx, new.agent_id)
-    digest = _digest(new)
-    if key is not None and (earlier := _submitted_before(tx, found, by, key, digest)):
-        return earlier
-    agent = _to_train(found, new.agent_id, by)
-    asked = _check(tx, new, agent, by, now)
-    quotas = _allowed(tx, agent.owner, asked)
-    _check_room(tx, agent.owner, quotas, defaults, now)
-    columns = _columns(tx, new, asked, agent, defaults)
-    columns |= _forecast(tx, columns, asked, quotas, defaults, now)
-    job = job_store.add(
-        tx,
-        columns
-        | {
-            "account_id": spending.account_for(tx, agent, new.money, defaults.currency, now=now),
-            "idempotency_key": key,
-            "request_digest": digest if key is not None else None,
-            "submitted_at": now,
-            "queued_at": now,
-        },
-    )
-    event_store.add(
-        tx,
-        job_id=job.id,
-        agent_id=job.agent_id,
-        event=JobEvent.SUBMIT,
-        from_state=None,
-        to_state=job.state,
-        actor=by.user,
-        now=now,
-    )
-    return job
-
-
-def draft(
-    connection: Connection, new: NewJob, *, by: Principal, now: datetime, defaults: JobDefaults
-) -> QueuedJob:
-    """The waiting job that ``submit`` would make, as the planner would see it; stores nothing.
-
-    Raises what ``submit`` would raise, but for a full queue. Its id is 0.
-    """
-    agent = _to_train(agent_store.get(connection, new.agent_id), new.agent_id, by)
-    asked = _check(connection, new, agent, by, now)
-    quotas = _allowed(connection, agent.owner, asked)
-    columns = _columns(connection, new, asked, agent, defaults)
-    _forecast(connection, columns, asked, quotas, defaults, now)
-    return QueuedJob(
-        id=0,
-        row_version=0,
-        lane=columns["lane"],
-        owner=agent.owner,
-        team=quotas.team_of(agent.owner),
-        agent_id=agent.id,
-        priority=new.priority,
-        submitted_at=now,
-        queued_at=now,
-        request=asked,
-        preemptible=new.preemptible,
-        expected_s=columns["expected_s"],
-        expected_p90_s=columns["expected_p90_s"],
-        deadline=new.deadline,
-        real_version=_real_version(new.money, agent.current.id),
-    )
 
 
 def get(connection: Connection, job_id: int, *, by: Principal) -> Job:
@@ -209,10 +83,12 @@ def edit(
             request=job.request,
             preemptible=as_it_will_be.preemptible,
             expected_s=as_it_will_be.expected_s,
-            real_version=_real_version(job.money, job.version_id),
+            real_version=real_version(job.money, job.version_id),
         )
         told = {name: _plain(value) for name, value in values.items() if name != "lane"}
         move(tx, job, JobEvent.EDIT, now=now, actor=by.user, data=told, values=values)
+        before = {name: _plain(getattr(job, name)) for name in told}
+        audit.record(tx, "job.edit", f"job {job.id}", by=by, now=now, before=before, after=told)
     return get(tx, job_id, by=by)
 
 
@@ -254,7 +130,9 @@ def cancel(tx: Connection, job_id: int, *, by: Principal, now: datetime, reason:
     if job.state in TERMINAL or job.state is JobState.STOPPING:
         return Cancelled(job)
     launcher = _cancel(tx, job, by, now, reason)
-    return Cancelled(get(tx, job_id, by=by), launcher)
+    cancelled = Cancelled(get(tx, job_id, by=by), launcher)
+    _audit_cancel(tx, [job], by, now, reason)
+    return cancelled
 
 
 @dataclass(frozen=True)
@@ -266,14 +144,23 @@ class CancelledMany:
 
 
 def cancel_many(
-    tx: Connection, wanted: JobFilter, *, by: Principal, now: datetime, limit: int, reason: str = ""
+    tx: Connection, wanted: JobFilter, *, by: Principal, now: datetime, limit: int | None, reason: str = ""
 ) -> CancelledMany:
-    """Cancel the first ``limit`` jobs of a kind that have not ended, in the order of their ids."""
+    """Cancel the first ``limit`` jobs of a kind that have not ended, or all, in the order of their ids."""
     if not by.admin:
         wanted = replace(wanted, owner=by.user)
     jobs = job_store.lock_unended(tx, wanted, limit=limit)
     launchers = {_cancel(tx, job, by, now, reason) for job in jobs}
+    _audit_cancel(tx, jobs, by, now, reason)
     return CancelledMany(tuple(job.id for job in jobs), frozenset(name for name in launchers if name))
+
+
+def _audit_cancel(tx: Connection, jobs: Sequence[Job], by: Principal, now: datetime, reason: str) -> None:
+    """One record of all: it comes last, so that no job is waited for behind the end of the chain."""
+    if jobs:
+        named = f"job {jobs[0].id}" if len(jobs) == 1 else f"{len(jobs)} jobs"
+        after = {"jobs": [job.id for job in jobs], "reason": reason or None}
+        audit.record(tx, "job.cancel", named, by=by, now=now, after=after)
 
 
 def _cancel(tx: Connection, job: Job, by: Principal, now: datetime, reason: str) -> str | None:
@@ -311,191 +198,3 @@ def attempts(connection: Connection, job_id: int, *, by: Principal) -> list[Atte
 def checkpoints(connection: Connection, job_id: int, *, by: Principal) -> list[CheckpointRecord]:
     get(connection, job_id, by=by)
     return checkpoint_store.of_job(connection, job_id)
-
-
-def _submitted_before(
-    tx: Connection, agent: Agent | None, by: Principal, key: str, digest: str
-) -> Job | None:
-    """The job that this key made. Keys belong to the owner of the jobs, whoever submits for him."""
-    owner = agent.owner if agent is not None and by.may_see(agent.owner) else by.user
-    job_store.lock_key(tx, owner, key)
-    earlier = job_store.find_by_key(tx, owner, key)
-    if earlier is None:
-        return None
-    job, first_digest = earlier
-    if first_digest != digest:
-        raise IdempotencyConflict(f"Idempotency key {key!r} came with another body before; use a new key.")
-    return job
-
-
-def _to_train(agent: Agent | None, agent_id: int, by: Principal) -> Agent:
-    if agent is None or agent.status is AgentStatus.ARCHIVED or not by.may_see(agent.owner):
-        raise NotFound(f"There is no agent {agent_id}, or you may not see it.")
-    return agent
-
-
-def _check(connection: Connection, new: NewJob, agent: Agent, by: Principal, now: datetime) -> Request:
-    """Raise ``InvalidInput`` for what can never run; returns what the job asks of the cluster."""
-    check_name(new.name)
-    check_priority(new.priority)
-    check_environment(new.environment_vars, field_name="environment_vars")
-    if new.entrypoint is not None:
-        check_entrypoint(new.entrypoint)
-    if new.deadline is not None:
-        check_deadline(new.deadline, now)
-    if new.expected_duration_s is not None:
-        check_seconds(new.expected_duration_s, field_name="expected_duration_seconds")
-    if FROM_JOB in new.training_config:
-        source = new.training_config[FROM_JOB]
-        if not isinstance(source, int) or isinstance(source, bool):
-            raise InvalidInput(f"`training_config.{FROM_JOB}` must be the id of a job.")
-        get(connection, source, by=by)
-    spec = agent.current.spec
-    return Request(
-        parse_resources(new.resources, default=spec.resources) if new.resources else spec.resources,
-        check_workers(new.workers),
-        check_selector(new.label_selector),
-        new.spot or (Spot.PREFER if new.preemptible else Spot.AVOID),
-    )
-
-
-def _allowed(connection: Connection, owner: str, asked: Request) -> QuotaBook:
-    """The quotas that bind a user; raises ``ExceedsQuota`` for what they never allow him."""
-    quotas = quota_store.book_of(connection, owner)
-    never = quotas.never_fits(owner, Amounts.of(asked.total))
-    if never is not None:
-        raise ExceedsQuota(
-            f"The job can never run: {never.sentence()}",
-            field=never.field,
-            limit=never.limit,
-            asked=never.asked,
-            whose=never.whose,
-        )
-    return quotas
-
-
-def _check_room(
-    connection: Connection, owner: str, quotas: QuotaBook, defaults: JobDefaults, now: datetime
-) -> None:
-    """Raise ``QueueFull`` where the user, his team or everybody has as many jobs waiting as may wait."""
-    own = quotas.user(owner)
-    limit = own.queued if own.queued < UNLIMITED else defaults.user_queue_limit
-    _refuse_past(limit, queue_store.waiting_of(connection, [owner], limit=limit), f"user {owner}")
-    limit = quotas.team(own.team).queued if own.team is not None else UNLIMITED
-    if own.team is not None and limit < UNLIMITED:
-        members = [member.name for member in quotas.members(own.team)]
-        _refuse_past(limit, queue_store.waiting_of(connection, members, limit=limit), f"team {own.team}")
-    limit = defaults.queue_limit
-    _refuse_past(limit, queue_store.waiting(connection, limit=limit, now=now), "everybody")
-
-
-def _refuse_past(limit: int, waiting: int, whose: str) -> None:
-    if waiting >= limit:
-        raise QueueFull(
-            f"{waiting} jobs of {whose} wait already, and no more than {limit} may; try again later.",
-            limit=limit,
-            waiting=waiting,
-            scope=whose,
-            retry_after_s=RETRY_AFTER_S,
-        )
-
-
-def _columns(
-    connection: Connection, new: NewJob, asked: Request, agent: Agent, defaults: JobDefaults
-) -> dict[str, Any]:
-    spec = agent.current.spec
-    notices: list[str] = []
-    if spec.docker_image and not defaults.runs_images:
-        notices.append(
-            f"This cluster cannot run container images per job, so {spec.docker_image!r} is not used; the "
-            f"job runs in the cluster's own environment."
-        )
-    expected_s, expected_p90_s = _expected(connection, new)
-    return {
-        "agent_id": agent.id,
-        "version_id": agent.current.id,
-        "owner": agent.owner,
-        "name": new.name,
-        "state": JobState.QUEUED,
-        "priority": new.priority,
-        **rows.resources_values(asked.resources),
-        "workers": asked.workers,
-        "selector": dict(asked.selector),
-        "spot": asked.spot,
-        "preemptible": new.preemptible,
-        "lane": lane_of(
-            owner=agent.owner,
-            # An owner has one team at a time, so it adds nothing; and he may change it while his jobs wait.
-            team=None,
-            agent_id=agent.id,
-            priority=new.priority,
-            request=asked,
-            preemptible=new.preemptible,
-            expected_s=expected_s,
-            real_version=_real_version(new.money, agent.current.id),
-        ),
-        "expected_s": expected_s,
-        "expected_p90_s": expected_p90_s,
-        "deadline": new.deadline,
-        "entrypoint": new.entrypoint or spec.entrypoint,
-        "hyperparameters": dict(new.hyperparameters),
-        "training_config": dict(new.training_config),
-        "environment_vars": dict(new.environment_vars),
-        "seed": new.seed,
-        "timeout_s": new.timeout_s if new.timeout_s is not None else defaults.timeout_s,
-        "max_retries": new.max_retries if new.max_retries is not None else defaults.max_retries,
-        "notices": notices,
-        "money": new.money,
-    }
-
-
-def _forecast(
-    connection: Connection,
-    columns: Mapping[str, Any],
-    asked: Request,
-    quotas: QuotaBook,
-    defaults: JobDefaults,
-    now: datetime,
-) -> dict[str, Any]:
-    """What the run is expected to cost, and a notice where that may be more than is left.
-
-    Raises ``BudgetExceeded`` where such jobs are refused, ``InvalidInput`` for a GPU without a price.
-    """
-    terms = defaults.terms
-    if terms is None:
-        return {}
-    owner, notices = columns["owner"], columns["notices"]
-    p90_s = min((s for s in (columns["expected_p90_s"], columns["timeout_s"]) if s is not None), default=None)
-    found = {
-        "expected_cost_micros": expected_cost(terms.prices, asked, columns["expected_s"]),
-        "expected_p90_cost_micros": expected_cost(terms.prices, asked, p90_s),
-    }
-    most = found["expected_p90_cost_micros"]
-    if most is None:
-        return found
-    team = quotas.team_of(owner)
-    short = costs.funds(connection, terms, now=now, of=(owner, team)).short_of(most, owner, team)
-    if short is None:
-        return found
-    words = f"It may cost {written(most)} {terms.prices.currency} (90th percentile), and {short}."
-    if defaults.refuses_dear_jobs:
-        raise BudgetExceeded(words, expected_p90_micros=most)
-    return found | {"notices": [*notices, words]}
-
-
-def _expected(connection: Connection, new: NewJob) -> tuple[float | None, float | None]:
-    """How long the job will run, median and 90th percentile: by its user, else by its agent's past runs."""
-    past = run_time(job_store.recent_runs(connection, new.agent_id, limit=PAST_RUNS))
-    p90_s = past.p90_s if past else None
-    if new.expected_duration_s is not None:
-        return new.expected_duration_s, max(new.expected_duration_s, p90_s) if p90_s else None
-    return (past.median_s, p90_s) if past else (None, None)
-
-
-def _real_version(money: Money, version_id: int) -> int | None:
-    return version_id if money is Money.REAL else None
-
-
-def _digest(new: NewJob) -> str:
-    body: Mapping[str, Any] = asdict(new)
-    return hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()

@@ -20,7 +20,7 @@ from gaelp_ray.domain.safety.rewards import RewardClip
 from gaelp_ray.services import accounts as account_service
 from gaelp_ray.services import attempts as attempt_service
 from gaelp_ray.services import costs, policies
-from gaelp_ray.services.jobs import FROM_JOB
+from gaelp_ray.services.submissions import FROM_JOB
 from gaelp_ray.store import attempts as attempt_store
 from gaelp_ray.store import checkpoints as checkpoint_store
 from gaelp_ray.store import launchers as launcher_store

@@ -52,10 +52,6 @@ def lead(tx: Connection, holder: str, *, epoch: int | None, ttl: timedelta, now:
     return leases.acquire(tx, LEASE, holder, epoch=epoch, ttl=ttl, now=now)
 
 
-def resign(tx: Connection, holder: str, *, now: datetime) -> None:
-    leases.release(tx, LEASE, holder, now=now)
-
-
 def leader(connection: Connection) -> Lease | None:
     return leases.get(connection, LEASE)
 
@@ -230,9 +226,10 @@ def _first_slice(start: Start, admission: Admission) -> FirstSlice:
     return FirstSlice(run, start.job.owner, start.job.team, start.share)
 
 
-def _real_versions(mirror: Mirror) -> set[int]:
-    """Versions with waiting jobs that spend real money; the jobs of a lane have one version."""
-    return {lane[0].real_version for lane in mirror.queue.lanes() if lane[0].real_version is not None}
+def _real_versions(mirror: Mirror) -> dict[int, int]:
+    """Versions with waiting jobs that spend real money, and their agents; a lane is of one version."""
+    heads = (lane[0] for lane in mirror.queue.lanes())
+    return {head.real_version: head.agent_id for head in heads if head.real_version is not None}
 
 
 def _assign(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -12,14 +12,16 @@ from gaelp_ray.domain.errors import InvalidInput
 from gaelp_ray.domain.ledger import Money, money_of
 from gaelp_ray.domain.scheduling import Blocked, WaitCode
 from gaelp_ray.services import accounts
+from gaelp_ray.store import accounts as account_store
 from gaelp_ray.store import agents as agent_store
 from gaelp_ray.store import promotions as promotion_store
 
 
-def account_for(tx: Connection, agent: Agent, money: Money, currency: str, *, now: datetime) -> int:
+def account_for(tx: Connection, agent: Agent, money: Money, *, now: datetime) -> int:
     """What a job of an agent spends from. Raises ``InvalidInput`` for real money that nothing limits."""
     if money is not money_of(agent.type):
-        return accounts.of_agent(tx, agent, money, currency, now=now).id
+        main = accounts.account(tx, agent.account_id)
+        return accounts.of_agent(tx, agent, money, main.currency, now=now).id
     usages = accounts.usages(tx, agent.account_id, now=now) if money is Money.REAL else []
     if money is Money.REAL and all(usage.limit_micros is None for usage in usages):
         raise InvalidInput(
@@ -29,26 +31,35 @@ def account_for(tx: Connection, agent: Agent, money: Money, currency: str, *, no
     return agent.account_id
 
 
-def unready(connection: Connection, version_ids: Collection[int], *, now: datetime) -> dict[int, Blocked]:
-    """Versions that may not spend real money now: they were not promoted, or their budget is used up."""
-    if not version_ids:
+def unready(connection: Connection, versions: Mapping[int, int], *, now: datetime) -> dict[int, Blocked]:
+    """Versions that may not spend real money now: they were not promoted, or their budget is used up.
+
+    ``versions``: those that are asked for, each with its agent.
+    """
+    if not versions:
         return {}
-    promoted = promotion_store.promoted(connection, version_ids)
-    found = {each: Blocked(WaitCode.APPROVAL_REQUIRED, _NOT_PROMOTED) for each in set(version_ids) - promoted}
-    for version_id in promoted:
-        agent = agent_store.get(connection, agent_store.version_by_id(connection, version_id).agent_id)
-        assert agent is not None
-        spent = [
-            usage
-            for usage in accounts.usages(connection, agent.account_id, now=now)
-            if usage.remaining_micros == 0
-        ]
-        if spent:
-            words = f"The budget of agent {agent.id} for its {spent[0].period} window is used up."
-            found[version_id] = Blocked(WaitCode.BUDGET_EXCEEDED, words)
-    return found
+    promoted = promotion_store.promoted(connection, versions)
+    empty = _used_up(connection, {versions[each] for each in promoted}, now)
+    found = {each: empty[versions[each]] for each in promoted if versions[each] in empty}
+    return found | {each: _NOT_PROMOTED for each in versions if each not in promoted}
 
 
-_NOT_PROMOTED = (
-    "Its version was not promoted to real money; record evidence, have it approved, and promote it."
+def _used_up(connection: Connection, agent_ids: Collection[int], now: datetime) -> dict[int, Blocked]:
+    agents = agent_store.get_many(connection, sorted(agent_ids))
+    owners = {agent.account_id: agent.id for agent in agents.values()}
+    usages = accounts.usages_of(connection, account_store.get_many(connection, owners), now=now)
+    return {
+        owners[usage.account_id]: Blocked(
+            WaitCode.BUDGET_EXCEEDED,
+            f"The budget of agent {owners[usage.account_id]} for its {usage.period} window is used up.",
+        )
+        for of_account in usages.values()
+        for usage in of_account
+        if usage.remaining_micros == 0
+    }
+
+
+_NOT_PROMOTED = Blocked(
+    WaitCode.APPROVAL_REQUIRED,
+    "Its version was not promoted to real money; record evidence, have it approved, promote it.",
 )

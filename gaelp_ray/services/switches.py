@@ -10,7 +10,7 @@ from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.agents import Agent
 from gaelp_ray.domain.errors import NotFound
 from gaelp_ray.domain.roles import Role
-from gaelp_ray.domain.switches import EVERYTHING, Board, Switch, SwitchScope, Target, check_reason, covering
+from gaelp_ray.domain.switches import EVERYTHING, Board, Switch, SwitchScope, Target, check_reason
 from gaelp_ray.services import audit, roles
 from gaelp_ray.store import agents as agent_store
 from gaelp_ray.store import switches as switch_store
@@ -62,21 +62,6 @@ def visible(connection: Connection, *, by: Principal) -> list[Switch]:
 def board(connection: Connection) -> Board:
     """All engaged switches by the accounts that they stop, for a guard to remember."""
     return switch_store.board(connection)
-
-
-def require_released(
-    tx: Connection, *, agent_id: int | None = None, user: str | None = None, campaign: str | None = None
-) -> None:
-    """Raise ``Halted`` if any of these is stopped; the switches stay as they are until the transaction ends.
-
-    For what is admitted without a hold; comes before anything that locks accounts.
-    """
-    switch_store.lock_shared(tx)
-    named = {SwitchScope.AGENT: agent_id, SwitchScope.USER: user, SwitchScope.CAMPAIGN: campaign}
-    targets = [Target(scope, str(subject)) for scope, subject in named.items() if subject is not None]
-    switch = covering(targets, switch_store.engaged(tx))
-    if switch is not None:
-        raise switch.refusal()
 
 
 def _move(tx: Connection, wanted: Switch, by: Principal) -> Switch | None:

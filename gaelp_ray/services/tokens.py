@@ -11,7 +11,6 @@ from gaelp_ray.domain.errors import InvalidInput, Unauthenticated
 
 _ALGORITHM = "HS256"
 _AUDIENCE = "gaelp"
-MIN_SECRET_BYTES = 32
 
 
 def make(secret: str, *, user: str, admin: bool, ttl: timedelta, now: datetime) -> str:

@@ -43,6 +43,12 @@ def get(connection: Connection, account_id: int) -> Account | None:
     return _account(row) if row else None
 
 
+def get_many(connection: Connection, account_ids: Iterable[int]) -> list[Account]:
+    """In the order of their ids; those that do not exist are left out."""
+    query = select(accounts).where(accounts.c.id == func.any(sorted(account_ids))).order_by(accounts.c.id)
+    return [_account(row) for row in connection.execute(query)]
+
+
 def find_many(
     connection: Connection, subjects: Iterable[tuple[Scope, str]], *, currency: str, money: Money
 ) -> list[Account]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Select, and_, bindparam, func, insert, select, update
+from sqlalchemy import BigInteger, Connection, Select, bindparam, func, insert, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from gaelp_ray.domain.agents import Agent, AgentStatus, AgentType, AgentVersion, NewAgent, VersionSpec
@@ -42,32 +42,35 @@ _VERSION_COLUMNS = [
     agent_versions.c.created_at.label("version_created_at"),
 ]
 
-_limit, _used = account_limits, account_windows
-_AGENT: Select[Any] = (
-    select(
-        agents.c.name,
-        agents.c.type,
-        agents.c.status,
-        agents.c.owner,
-        agents.c.description,
-        agents.c.account_id,
-        _limit.c.limit_micros.label("budget_limit_micros"),
-        _used.c.posted_micros.label("budget_spent_micros"),
-        agents.c.created_at,
-        agents.c.updated_at,
-        *_VERSION_COLUMNS,
-    )
-    .join(agent_versions, agent_versions.c.id == agents.c.current_version_id)
-    .outerjoin(_limit, and_(_limit.c.account_id == agents.c.account_id, _limit.c.period == Period.TOTAL))
-    .outerjoin(
-        _used,
-        and_(
-            _used.c.account_id == agents.c.account_id,
-            _used.c.period == Period.TOTAL,
-            _used.c.starts_at == ALWAYS.starts_at,
-        ),
-    )
+# Looked up for each agent: joined, they cost PostgreSQL as much to plan as all the rest.
+_limit = (
+    select(account_limits.c.limit_micros)
+    .where(account_limits.c.account_id == agents.c.account_id, account_limits.c.period == Period.TOTAL)
+    .scalar_subquery()
 )
+_spent = (
+    select(account_windows.c.posted_micros)
+    .where(
+        account_windows.c.account_id == agents.c.account_id,
+        account_windows.c.period == Period.TOTAL,
+        account_windows.c.starts_at == ALWAYS.starts_at,
+    )
+    .scalar_subquery()
+)
+
+_AGENT: Select[Any] = select(
+    agents.c.name,
+    agents.c.type,
+    agents.c.status,
+    agents.c.owner,
+    agents.c.description,
+    agents.c.account_id,
+    _limit.label("budget_limit_micros"),
+    _spent.label("budget_spent_micros"),
+    agents.c.created_at,
+    agents.c.updated_at,
+    *_VERSION_COLUMNS,
+).join(agent_versions, agent_versions.c.id == agents.c.current_version_id)
 
 #: Built once: SQLAlchemy spends as long on composing it as PostgreSQL on answering.
 _AGENTS_OF_IDS = _AGENT.where(agents.c.id == func.any(bindparam("ids", type_=ARRAY(BigInteger))))

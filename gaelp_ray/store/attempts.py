@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, func, select, update
@@ -190,23 +189,3 @@ def held(connection: Connection) -> Resources:
     row = connection.execute(select(*totals).where(attempts.c.ended_at.is_(None))).one()
     cpu, memory, gpu, storage = map(int, row)
     return Resources(cpu, memory, gpu, storage)
-
-
-@dataclass(frozen=True)
-class Ownership:
-    """What the metrics hub and the log need to know of an attempt."""
-
-    attempt_id: int
-    number: int
-    job_id: int
-    agent_id: int
-
-
-def ownership(connection: Connection, attempt_id: int) -> Ownership | None:
-    query = (
-        select(attempts.c.id, attempts.c.number, attempts.c.job_id, jobs.c.agent_id)
-        .join(jobs, jobs.c.id == attempts.c.job_id)
-        .where(attempts.c.id == attempt_id)
-    )
-    row: Any = connection.execute(query).one_or_none()
-    return Ownership(row.id, row.number, row.job_id, row.agent_id) if row else None

@@ -90,7 +90,7 @@ def lock_all(tx: Connection, job_ids: Sequence[int]) -> None:
     tx.execute(query.with_for_update(key_share=True))
 
 
-def lock_unended(tx: Connection, wanted: JobFilter, *, limit: int) -> list[Job]:
+def lock_unended(tx: Connection, wanted: JobFilter, *, limit: int | None) -> list[Job]:
     """The first jobs that have not ended and were not told to, in the order of their ids, rows held."""
     over = [*TERMINAL, JobState.STOPPING]
     query = select(jobs).where(*wanted.conditions(), jobs.c.state.not_in(over)).order_by(jobs.c.id)
@@ -141,15 +141,6 @@ def recent_runs(connection: Connection, agent_id: int, *, limit: int) -> list[fl
         .limit(limit)
     )
     return [float(each) for each in connection.execute(query).scalars() if each is not None]
-
-
-def live_ids_of_agent(tx: Connection, agent_id: int) -> list[int]:
-    """Jobs of an agent that have not ended."""
-    ended = [JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED]
-    query = (
-        select(jobs.c.id).where(jobs.c.agent_id == agent_id, jobs.c.state.not_in(ended)).order_by(jobs.c.id)
-    )
-    return list(tx.execute(query).scalars())
 
 
 def set_progress(

@@ -55,8 +55,3 @@ def hold(tx: Connection, name: str, holder: str, epoch: int) -> bool:
 def get(connection: Connection, name: str) -> Lease | None:
     row = connection.execute(select(leases).where(leases.c.name == name)).one_or_none()
     return Lease(row.name, row.holder, row.epoch, row.expires_at) if row else None
-
-
-def release(tx: Connection, name: str, holder: str, *, now: datetime) -> None:
-    """Give the lease up at once."""
-    tx.execute(leases.update().where(leases.c.name == name, leases.c.holder == holder).values(expires_at=now))

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from gaelp_ray.domain.jobs import JobState
 from gaelp_ray.domain.ledger import Money
-from gaelp_ray.domain.scheduling import QueuedJob
+from gaelp_ray.domain.scheduling import QueuedJob, real_version
 from gaelp_ray.store import rows
 from gaelp_ray.store.tables import jobs, queue_depth
 
@@ -24,8 +24,6 @@ FRESH = timedelta(seconds=30)
 COUNTED_ALWAYS = 10_000
 #: Below this share of the limit the scheduler's count is near enough.
 NEAR = 0.9
-
-_REAL = str(Money.REAL)
 
 _QUEUED: Select[Any] = select(
     jobs.c.id,
@@ -79,7 +77,7 @@ def _queued(row: Row[Any]) -> QueuedJob:
         expected_p90_s=row.expected_p90_s,
         deadline=row.deadline,
         preemptions=row.preemptions,
-        real_version=row.version_id if row.money == _REAL else None,
+        real_version=real_version(Money(row.money), row.version_id),
     )
 
 

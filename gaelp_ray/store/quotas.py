@@ -79,9 +79,9 @@ def book(connection: Connection) -> QuotaBook:
     return QuotaBook.of(_stored(row).quota for row in connection.execute(select(quotas)))
 
 
-def book_of(connection: Connection, user: str) -> QuotaBook:
-    """Whatever decides what a user may hold: his quota or the default one, his team's, his teammates'."""
-    own = and_(quotas.c.kind == QuotaKind.USER, quotas.c.name.in_([user, DEFAULT_USER]))
+def book_of(connection: Connection, *users: str) -> QuotaBook:
+    """Whatever decides what users may hold: their own quota or the default, their teams', teammates'."""
+    own = and_(quotas.c.kind == QuotaKind.USER, quotas.c.name.in_([*users, DEFAULT_USER]))
     teams = select(quotas.c.team).where(own, quotas.c.team.is_not(None)).scalar_subquery()
     team: ColumnElement[bool] = and_(quotas.c.kind == QuotaKind.TEAM, quotas.c.name.in_(teams))
     found = connection.execute(select(quotas).where(or_(own, team, quotas.c.team.in_(teams))))

@@ -29,24 +29,14 @@ from serve_app.paging import Cursor, Limit, before, next_cursor
 from serve_app.respond import json_response
 from serve_app.routers.api import api_router
 from serve_app.routers.ids import Id
-from serve_app.schemas.budgets import (
-    AlertOut,
-    AlertPage,
+from serve_app.schemas.booking import (
     AnswerList,
     AnswerOut,
-    BalanceOut,
-    BudgetIn,
-    BudgetOut,
-    BudgetPage,
     CorrectionIn,
-    Format,
     HeldList,
     HeldOut,
     HoldIn,
     HoldReceiptOut,
-    LimitIn,
-    LineOut,
-    LinePage,
     OperationsIn,
     PostIn,
     ReceiptOut,
@@ -54,8 +44,9 @@ from serve_app.schemas.budgets import (
     RenewIn,
     SettleIn,
     SpendIn,
-    UsageOut,
 )
+from serve_app.schemas.budgets import AlertOut, AlertPage, BudgetIn, BudgetOut, BudgetPage, LimitIn, UsageOut
+from serve_app.schemas.statements import BalanceOut, Format, LineOut, LinePage
 
 router = api_router("/budgets", tag="budgets", refusals=(402, 403, 409))
 

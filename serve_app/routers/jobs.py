@@ -9,6 +9,7 @@ from fastapi import Header, Query, Response
 
 from gaelp_ray.domain.jobs import JobState, JobStatus
 from gaelp_ray.services import jobs as service
+from gaelp_ray.services import submissions
 from gaelp_ray.store.jobs import JobFilter
 from serve_app.auth import Caller
 from serve_app.context import context
@@ -44,7 +45,7 @@ async def submit_job(body: JobIn, caller: Caller, idempotency_key: IdempotencyKe
     """Queue a training job."""
     now = datetime.now(UTC)
     job = await context().transact(
-        service.submit,
+        submissions.submit,
         body.new(),
         by=caller,
         now=now,

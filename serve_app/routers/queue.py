@@ -11,7 +11,7 @@ from gaelp_ray.domain.costs import expected
 from gaelp_ray.domain.errors import Unavailable
 from gaelp_ray.domain.jobs import JobState
 from gaelp_ray.services import jobs as job_service
-from gaelp_ray.services import scheduling
+from gaelp_ray.services import scheduling, submissions
 from serve_app.auth import Caller
 from serve_app.context import context
 from serve_app.respond import json_response
@@ -63,7 +63,7 @@ async def plan_job(body: JobIn, caller: Caller) -> Response:
     """
     runtime = context().runtime
     draft = await context().read(
-        job_service.draft, body.new(), by=caller, now=datetime.now(UTC), defaults=runtime.job_defaults
+        submissions.draft, body.new(), by=caller, now=datetime.now(UTC), defaults=runtime.job_defaults
     )
     cost = CostOut.model_construct(
         booked_micros=0,

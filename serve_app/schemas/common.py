@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from gaelp_ray.domain.money import MAX_MICROS
+
 #: A generous bound on what users may nest in `config` and `hyperparameters`.
 MAX_DEPTH = 20
 
@@ -52,6 +54,9 @@ Number = Annotated[float, Field(strict=True)]
 
 #: A whole number, never text or a boolean in disguise.
 WholeNumber = Annotated[int, Field(strict=True)]
+
+#: An amount of money; what refuses it as one says why.
+Micros = Annotated[WholeNumber, Field(ge=-MAX_MICROS, le=MAX_MICROS)]
 
 #: True or false, never text or a number in disguise.
 Flag = Annotated[bool, Field(strict=True)]

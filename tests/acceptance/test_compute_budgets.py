@@ -125,6 +125,20 @@ def test_whoever_dies_the_books_agree_with_the_attempts(service: Service, payer:
     assert sum(attempt["cost_micros"] for attempt in attempts) == payer.used()[1]
 
 
+def test_a_ledger_that_does_not_answer_stops_a_job_and_never_fails_it(service: Service, payer: Payer) -> None:
+    job = payer.submit("trainers:count", hyperparameters={"steps": 150, "pause_s": 0.1})
+    service.wait_step(payer.api, job, 3)
+    service.database("stop")
+    try:
+        eventually(lambda: not service.processes("ray::job-"), what="nothing runs that nobody can prove paid")
+    finally:
+        service.database("start")
+    assert service.wait(payer.api, job)["status"] == "completed"
+    first, *_ = payer.api.get(f"/jobs/{job['id']}/attempts").json()["items"]
+    assert first["cause"] == "preempted"
+    payer.settled(job)
+
+
 def test_a_kill_switch_sends_a_job_back_to_the_queue_until_it_is_released(
     service: Service, api: httpx.Client, payer: Payer
 ) -> None:

@@ -13,6 +13,9 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
+from gaelp_ray.domain.costs import Terms
+from gaelp_ray.domain.ledger import Scope
+from gaelp_ray.domain.prices import PriceTable
 from gaelp_ray.domain.requests import Request
 from gaelp_ray.domain.resources import Resources
 from gaelp_ray.domain.scheduling import (
@@ -26,7 +29,9 @@ from gaelp_ray.domain.scheduling import (
     lane_of,
     plan,
 )
+from gaelp_ray.domain.scheduling.funds import Fund, Funds
 from gaelp_ray.domain.scheduling.ordering import effective_priority
+from gaelp_ray.domain.windows import Period
 from tests.benchmarks.output import Baseline, Report, percentile, say
 from tests.builders import T0
 
@@ -38,6 +43,11 @@ REQUESTS = ((4, 16, 500, 40), (8, 32, 1000, 40), (16, 64, 2000, 15), (64, 256, 8
 #: Running jobs that end between two plans, as a share.
 CHURN = 0.02
 TARGET_MS = 250.0
+#: A budget for everybody, which is never used up.
+FUNDS = Funds(
+    Terms(PriceTable("USD", 40_000, 5_000, {"*": 2_500_000})),
+    {(Scope.USER, f"user-{user:04d}"): Fund(10**15, 10**15, Period.MONTH) for user in range(USERS)},
+)
 
 
 class World:
@@ -83,7 +93,8 @@ class World:
         """Let some end, plan, start; returns the seconds the plan took, 0 when it started nothing."""
         for job_id in self._rng.sample(list(self.running), min(ending, len(self.running))):
             del self.running[job_id]
-        snapshot = Snapshot(self.nodes, tuple(self.running.values()), self.queue, policy=self.policy)
+        claims = tuple(self.running.values())
+        snapshot = Snapshot(self.nodes, claims, self.queue, policy=self.policy, funds=FUNDS)
         began = time.perf_counter()
         made = plan(snapshot, self.now)
         took = time.perf_counter() - began

@@ -26,7 +26,8 @@ from gaelp_ray.domain.resources import Resources
 from gaelp_ray.services import agents as agent_service
 from gaelp_ray.services import jobs as job_service
 from gaelp_ray.services import logs as log_service
-from gaelp_ray.services.jobs import JobDefaults
+from gaelp_ray.services import submissions
+from gaelp_ray.services.submissions import JobDefaults
 from gaelp_ray.store import attempts as attempt_store
 from gaelp_ray.store.engine import Store
 from tests.builders import ANN, GIB, MIB
@@ -67,7 +68,7 @@ class Plane:
 
     def submit(self, agent: Agent, **fields: Any) -> Job:
         job = self.store.transact(
-            job_service.submit,
+            submissions.submit,
             NewJob(agent_id=agent.id, **{"name": "job"} | fields),
             by=ANN,
             now=utc_now(),

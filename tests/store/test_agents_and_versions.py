@@ -13,7 +13,7 @@ from gaelp_ray.domain.errors import Conflict, GaelpError, IllegalTransition, Inv
 from gaelp_ray.domain.jobs import EndCause, JobState, NewJob
 from gaelp_ray.domain.scheduling import WaitCode
 from gaelp_ray.services import agents as service
-from gaelp_ray.services import jobs as job_service
+from gaelp_ray.services import submissions
 from gaelp_ray.store import agents as agent_store
 from gaelp_ray.store.agents import AgentFilter
 from tests.builders import ADMIN, ANN, BOB, LAUNCHER, World, a_version, an_agent, at_once, resources
@@ -240,7 +240,7 @@ def test_a_deletion_waits_for_a_submission_that_was_first(world: World, sql: Sql
     def race(number: int) -> None:
         if number == 0:
             with world.store.engine.begin() as submitting:
-                job = job_service.submit(
+                job = submissions.submit(
                     submitting, NewJob(agent.id, "job"), by=ANN, now=world.now, defaults=world.defaults
                 )
                 submitted.append(job.id)

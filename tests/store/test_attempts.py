@@ -12,7 +12,6 @@ from gaelp_ray.domain.checkpoints import Retention
 from gaelp_ray.domain.jobs import EndCause, JobEvent, JobState
 from gaelp_ray.services import attempts as service
 from gaelp_ray.services import jobs as job_service
-from gaelp_ray.store import attempts as attempt_store
 from gaelp_ray.store import checkpoints as checkpoint_store
 from gaelp_ray.store import events as event_store
 from gaelp_ray.store import metrics as metric_store
@@ -208,14 +207,6 @@ def test_signs_of_life_are_kept(world: World) -> None:
     world.wait(9)
     world.store.transact(service.seen, [attempt.id], now=world.now)
     assert world.attempts(attempt.job_id)[0].last_seen_at == world.now
-
-
-def test_who_owns_an_attempt_is_known(world: World) -> None:
-    attempt = world.running()
-    found = world.store.read(attempt_store.ownership, attempt.id)
-    job = world.job(attempt.job_id)
-    assert found == attempt_store.Ownership(attempt.id, 1, job.id, job.agent_id)
-    assert world.store.read(attempt_store.ownership, 999_999) is None
 
 
 def steps(world: World, job_id: int) -> list[int]:

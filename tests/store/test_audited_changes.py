@@ -114,3 +114,22 @@ def test_holds_say_who_held_and_why(store: Store, given: dict[str, Any]) -> None
         ("hold.lift", "ann", facts[1], None),
     ]
     assert store.transact(audit.verify).holds
+
+
+def test_jobs_that_people_edit_and_cancel_are_recorded_many_at_once_as_one(world: World) -> None:
+    agent = world.agent()
+    jobs = [world.submit(agent) for _ in range(3)]
+    world.edit(jobs[0], priority=9)
+    world.cancel(jobs[0])
+    world.cancel(jobs[0])
+    world.store.transact(agents.delete, agent.id, by=ANN, now=world.now)
+    found = world.store.read(audit.page, by=ADMIN, limit=99)
+    told = [(e.record.action, e.record.subject, e.record.before, e.record.after) for e in found][-4:]
+    assert [each[:2] for each in told] == [
+        ("job.edit", f"job {jobs[0].id}"),
+        ("job.cancel", f"job {jobs[0].id}"),
+        ("job.cancel", "2 jobs"),
+        ("agent.delete", f"agent {agent.id}"),
+    ], "what changes nothing leaves no record"
+    assert (told[0][2], told[0][3]) == ('{"priority":5}', '{"priority":9}')
+    assert all(str(job.id) in (told[2][3] or "") for job in jobs[1:])

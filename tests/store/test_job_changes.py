@@ -14,7 +14,7 @@ from gaelp_ray.domain.requests import Spot
 from gaelp_ray.domain.scheduling import QueuedJob, plan
 from gaelp_ray.services import attempts as attempt_service
 from gaelp_ray.services import jobs as service
-from gaelp_ray.services import launching
+from gaelp_ray.services import launching, submissions
 from gaelp_ray.store.jobs import JobFilter
 from tests.builders import ADMIN, ANN, BOB, LAUNCHER, World, a_node, at, at_once, resources
 from tests.conftest import Sql
@@ -30,7 +30,7 @@ def cancel_many(
 
 def draft(world: World, agent: int, **fields: Any) -> QueuedJob:
     new = NewJob(agent_id=agent, **{"name": "job"} | fields)
-    return world.store.read(service.draft, new, by=ANN, now=world.now, defaults=world.defaults)
+    return world.store.read(submissions.draft, new, by=ANN, now=world.now, defaults=world.defaults)
 
 
 def test_a_job_may_ask_for_workers_labels_spot_nodes_and_a_deadline(world: World) -> None:

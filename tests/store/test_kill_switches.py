@@ -166,19 +166,6 @@ def test_what_is_not_there_cannot_be_switched(bank: Bank) -> None:
         bank.store.transact(switches.engage, EVERYTHING, reason="", by=ADMIN, now=bank.now)
 
 
-def test_admission_without_a_hold_asks_too(bank: Bank) -> None:
-    def require(**named: Any) -> None:
-        bank.store.transact(switches.require_released, **named)
-
-    engage(bank, Target(SwitchScope.USER, "ann"))
-    with pytest.raises(Halted, match="user ann"):
-        require(agent_id=1, user="ann")
-    require(agent_id=1, user="bob", campaign="spring")
-    engage(bank, EVERYTHING)
-    with pytest.raises(Halted, match="global"):
-        require(user="bob")
-
-
 def test_no_hold_slips_through_while_a_switch_is_thrown(bank: Bank) -> None:
     accounts = [bank.open() for _ in range(4)]
     thrown, stop = Event(), Event()

@@ -55,14 +55,6 @@ def test_epochs_only_grow(store: Store) -> None:
     assert [lease.epoch for lease in found if lease] == [1, 2, 3, 4, 5]
 
 
-def test_who_resigns_makes_room_at_once(store: Store) -> None:
-    lead(store, "a")
-    store.transact(scheduling.resign, "b", now=at(1))
-    assert lead(store, "b", after_s=1) is None, "nobody resigns for another"
-    store.transact(scheduling.resign, "a", now=at(1))
-    assert lead(store, "b", after_s=1) == Lease("scheduler", "b", 2, at(11))
-
-
 def test_of_many_that_come_at_the_same_moment_one_leads(store: Store) -> None:
     first = at_once(8, lambda number: lead(store, f"s{number}"))
     assert len([r for r in first if isinstance(r, Lease)]) == 1

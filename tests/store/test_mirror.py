@@ -13,8 +13,8 @@ from gaelp_ray.domain.agents import AgentStatus
 from gaelp_ray.domain.jobs import EndCause, Job, NewJob
 from gaelp_ray.domain.quotas import QuotaKind
 from gaelp_ray.services import agents as agent_service
-from gaelp_ray.services import jobs as job_service
 from gaelp_ray.services import mirror as service
+from gaelp_ray.services import submissions
 from gaelp_ray.services.mirror import Mirror
 from tests.builders import ANN, World, at_once, resources
 from tests.conftest import Sql
@@ -34,7 +34,7 @@ def transaction(world: World) -> Iterator[Connection]:
 
 def submit(tx: Connection, world: World, agent: int) -> Job:
     new = NewJob(agent_id=agent, name="job")
-    return job_service.submit(tx, new, by=ANN, now=world.now, defaults=world.defaults)
+    return submissions.submit(tx, new, by=ANN, now=world.now, defaults=world.defaults)
 
 
 def test_a_new_mirror_knows_the_whole_queue_and_nothing_else(world: World) -> None:

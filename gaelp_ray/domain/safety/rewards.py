@@ -80,9 +80,3 @@ class RewardWatch:
                     "what it should."
                 )
         return None
-
-
-def clipped_too_often(rewards: Iterable[float], rule: RewardClip) -> bool:
-    """Whether more of these rewards lie outside the rule than it allows."""
-    outside = [not rule.low <= reward <= rule.high for reward in rewards]
-    return sum(outside) * 100 > rule.max_clipped_percent * len(outside)

@@ -14,7 +14,7 @@ from gaelp_ray.domain.scheduling.decisions import (
 )
 from gaelp_ray.domain.scheduling.nodes import Node, NodeShape
 from gaelp_ray.domain.scheduling.planning import plan
-from gaelp_ray.domain.scheduling.queue import Queue, QueuedJob, lane_of
+from gaelp_ray.domain.scheduling.queue import Queue, QueuedJob, lane_of, real_version
 from gaelp_ray.domain.scheduling.snapshot import (
     Claim,
     Part,
@@ -47,4 +47,5 @@ __all__ = [
     "WaitCode",
     "lane_of",
     "plan",
+    "real_version",
 ]

@@ -13,6 +13,7 @@ from datetime import datetime
 from functools import lru_cache
 from hashlib import blake2b
 
+from gaelp_ray.domain.ledger import Money
 from gaelp_ray.domain.requests import Request
 
 
@@ -57,6 +58,11 @@ def lane_of(
     length = length_class(expected_s)
     parts = (owner, team, agent_id, priority, request.key, preemptible, length, real_version)
     return blake2b(repr(parts).encode(), digest_size=12).hexdigest()
+
+
+def real_version(money: Money, version_id: int) -> int | None:
+    """What a job's lane and its place in the queue say of the money that it spends."""
+    return version_id if money is Money.REAL else None
 
 
 @lru_cache(maxsize=4096)

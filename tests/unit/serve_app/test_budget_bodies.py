@@ -18,19 +18,17 @@ from gaelp_ray.services.reviews import Reported
 from gaelp_ray.store.statements import After
 from serve_app import keys
 from serve_app.routers.budgets import _after, _cursor
-from serve_app.schemas.budgets import (
-    BudgetIn,
+from serve_app.schemas.booking import (
     CorrectionIn,
     HoldIn,
-    LimitIn,
     OperationsIn,
     PostIn,
     RenewIn,
     ReportedIn,
     SpendIn,
-    UsageOut,
     refuse_action,
 )
+from serve_app.schemas.budgets import BudgetIn, LimitIn, UsageOut
 from tests.bank import an_account
 from tests.builders import T0
 
