@@ -110,3 +110,16 @@ def test_simulated_money_of_a_real_agent_is_counted_apart(world: World) -> None:
     assert (account.money, account.subject) == (Money.SIMULATED, str(agent.id))
     assert account.id != agent.account_id
     assert world.submit(agent).account_id == account.id
+
+
+def test_each_version_waits_for_what_it_lacks_itself(world: World) -> None:
+    agent = agent_of(world, AgentType.REAL_DEPLOYMENT)
+    old = submit(world, agent)
+    version = world.store.transact(agents.add_version, agent.id, a_version("2.0.0"), by=ANN, now=world.now)
+    new = submit(world, agent)
+    promote(world, version.id)
+    spent = Spend(key="all of it", account_ids=(agent.account_id,), currency="USD", amount_micros=100)
+    world.store.transact(ledger.apply, [spent], now=world.now)
+    assert world.tick().started == frozenset()
+    codes = [world.job(job).wait_code for job in (old, new)]
+    assert codes == [WaitCode.APPROVAL_REQUIRED, WaitCode.BUDGET_EXCEEDED]
