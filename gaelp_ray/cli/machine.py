@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import pickle
+import random
 import signal
 import socket
 import subprocess
@@ -37,6 +38,8 @@ APPLICATION = "gaelp"
 #: What the driver says when it is done.
 DEPLOYED = "deployed"
 READY_S = 120.0
+#: Below those that systems give to clients, so that nobody is given one between its choice and its use.
+_SPARE_PORTS = range(10_000, 20_000)
 
 Say = Callable[[str], None]
 
@@ -172,16 +175,18 @@ def start_ray(settings: Settings) -> str:
 
 
 def free_port(preferred: int, settings: Settings) -> int:
-    """``preferred`` for the service on the usual port, if it is free; any free port for others.
+    """``preferred`` for the service on the usual port, for others one that is theirs; another if it is taken.
 
-    Two services that start at once would both find the preferred one free.
+    Always the same for a service while it is free: processes that need to agree ask each for itself.
     """
     usual = settings.port == Settings.model_fields["port"].default
-    for port in (preferred, 0) if usual else (0,):
+    # Chance spreads services over the machine; it keeps no secret.
+    chance = random.Random(f"{settings.port}/{preferred}")  # noqa: S311
+    for port in (*([preferred] if usual else []), *chance.sample(_SPARE_PORTS, 100)):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            return int(probe.getsockname()[1])
+            probe.bind(("", port))
+            return port
     raise SetupError("This machine has no free port left.")
 
 
