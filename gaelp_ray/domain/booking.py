@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from gaelp_ray.domain.budgets import Alert, Usage, told
@@ -66,14 +66,12 @@ from gaelp_ray.domain.ledger import (
     operation,
 )
 from gaelp_ray.domain.money import MAX_MICROS, written
+from gaelp_ray.domain.periods import LEEWAY
 from gaelp_ray.domain.switches import Board
 from gaelp_ray.domain.windows import Period, window
 
 #: Account, period and beginning: what identifies a window.
 UsageKey = tuple[int, Period, datetime]
-
-#: How far the clocks of two machines may be apart.
-LEEWAY = timedelta(minutes=5)
 
 
 @dataclass

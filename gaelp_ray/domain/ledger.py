@@ -297,8 +297,8 @@ def first_digest(request: Request, account_ids: tuple[int, ...] | None = None) -
 
     ``account_ids``: the accounts that were looked up then.
     """
-    if isinstance(request, Expire):
-        return _hashed(request.hold_key)
+    if isinstance(request, Expire) or (isinstance(request, Correct) and request.hold_key is not None):
+        return digest(request)
     if account_ids is not None and isinstance(request, Hold | Spend | Correct):
         request = replace(request, account_ids=account_ids)
     return _hashed(_FIRST_BODIES[type(request)](request))

@@ -21,6 +21,7 @@ from gaelp_ray.store import agents as agent_store
 from gaelp_ray.store import ledger as ledger_store
 from gaelp_ray.store import quotas as quota_store
 from gaelp_ray.store.accounts import Reader
+from gaelp_ray.store.positions import Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class Purse:
     account: Account
     #: Every account that what is booked spans.
     account_ids: tuple[int, ...]
+    #: What its caller named them by; others may be bound later.
+    named: str | None = None
 
     @property
     def gated(self) -> bool:
@@ -103,7 +106,8 @@ def bookable(connection: Connection, account_id: int, *, by: Principal) -> Accou
 def purse(connection: Connection, ask: Ask) -> Purse:
     """Raises what ``bookable`` raises."""
     account = bookable(connection, ask.account_id, by=ask.by)
-    return Purse(account, accounts.chain(connection, account, campaign=ask.campaign))
+    named = f"budget {account.id} campaign {ask.campaign or ''}"
+    return Purse(account, accounts.chain(connection, account, campaign=ask.campaign), named)
 
 
 def purses(connection: Connection, asked: Iterable[Ask]) -> dict[Ask, Purse | GaelpError]:
@@ -153,14 +157,19 @@ def holds(connection: Connection, keys: Iterable[str]) -> dict[str, HeldMoney]:
 
 
 def alerts(
-    connection: Connection, *, by: Principal, account_id: int | None = None, after: int = 0, limit: int
+    connection: Connection, account_id: int, *, by: Principal, after: int = 0, limit: int
 ) -> list[tuple[int, Alert]]:
-    """Of one account, or for operators of all; ids above ``after``."""
-    if account_id is None:
-        roles.require(connection, Role.OPERATOR, by=by)
-    else:
-        visible(connection, account_id, by=by)
-    return statements.alerts(connection, account_id=account_id, after=after, limit=limit)
+    """Of one account, ids above ``after``."""
+    visible(connection, account_id, by=by)
+    return statements.alerts(connection, account_id, after=after, limit=limit)
+
+
+def all_alerts(
+    connection: Connection, *, by: Principal, after: Position | None = None, limit: int
+) -> list[tuple[Position, Alert]]:
+    """Of every account, each with its place. Needs the role of an operator."""
+    roles.require(connection, Role.OPERATOR, by=by)
+    return statements.all_alerts(connection, after=after, limit=limit)
 
 
 def _may_book(connection: Connection, account: Account, by: Principal) -> bool:

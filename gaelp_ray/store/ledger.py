@@ -4,8 +4,8 @@ Locks are taken in one order: that of the kill switches, the rows of accounts by
 by their text. Windows and holds are changed only by who holds the rows of all their accounts.
 
 The windows of one account and period never overlap, and one that was opened stays as it is: an entry counts
-in the window that is open around it, though a new release of tzdata may have moved the clock of its zone since.
-A window that would overlap is opened in the part that is free.
+in the window that is open around it, though a release of tzdata may have moved the clock of its zone since. A
+window that would overlap is opened in the part that is free.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def lock_accounts_of(tx: Connection, hold_keys: Iterable[str]) -> None:
 
 
 def set_aside(tx: Connection, hold_key: str, error: str, *, now: datetime) -> int:
-    """Note that a hold could not be ended; it is due again later, each time later. Returns how often it was."""
+    """Note that a hold could not be ended; it is due again later, and later each time. Returns the count."""
     columns = overdue_holds.c
     values = {"hold_key": hold_key, "tries": 1, "error": error[:1000], "at": now}
     tries = columns.tries + 1
