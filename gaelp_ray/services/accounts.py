@@ -66,11 +66,9 @@ def set_limit(
     before = account_store.limits(tx, [account_id])[account_id]
     account_store.set_limit(tx, limit, now=now)
     empty = _empty(account, limit, now)
-    ledger_store.ensure_windows(tx, {(account_id, period, empty.window.starts_at): empty})
-    [usage] = ledger_store.present(tx, [empty], now=now)
-    usage, alerts = told(usage, now)
-    if alerts:
-        ledger_store.write_usages(tx, [usage], alerts)
+    found = ledger_store.windows(tx, [empty]).values()
+    usage, alerts = told(next(usage for usage in found if now in usage.window), now)
+    ledger_store.write_usages(tx, [usage], alerts)
     _audit(tx, before, limit, by, now)
     return usage
 

@@ -88,7 +88,7 @@ def lock_book(tx: Connection, requests: Sequence[Request], *, now: datetime) -> 
         jobs=_existing_jobs(tx, jobs_named),
         board=switch_store.board(tx, account_ids=ids, job_ids=jobs_named) if asked else Board(),
     )
-    book.usages = ensure_windows(tx, usages_needed(book, requests, now))
+    book.usages = windows(tx, usages_needed(book, requests, now).values())
     return book
 
 
@@ -144,17 +144,17 @@ def get_hold(connection: Connection, key: str) -> HeldMoney | None:
     return _holds(connection, {key}).get(key)
 
 
-def ensure_windows(tx: Connection, needed: dict[UsageKey, Usage]) -> dict[UsageKey, Usage]:
-    """The windows as booked that are open anywhere in those needed, and none of these left without.
+def windows(tx: Connection, needed: Iterable[Usage]) -> dict[UsageKey, Usage]:
+    """The windows as booked that are open anywhere in those needed, and new ones where none is.
 
-    One that is new begins with what its entries add up to. It may have some: a limit can be set in the middle
-    of its window.
+    A new one begins with what its entries add up to, for a limit can be set in the middle of its window. It
+    is stored when something is booked in it.
     """
-    found = read_windows(tx, needed.values())
-    missing = _missing(needed.values(), found.values())
+    asked = list(needed)
+    found = read_windows(tx, asked)
+    missing = _missing(asked, found.values())
     if missing:
-        _with_rows(tx, _OPEN_WINDOWS, [_window_row(usage) for usage in missing])
-        found |= read_windows(tx, missing)
+        found |= _usages(_with_rows(tx, _ADD_UP, [_window_row(usage) for usage in missing]), missing)
     return found
 
 
@@ -163,14 +163,16 @@ def read_windows(connection: Connection, needed: Iterable[Usage]) -> dict[UsageK
     asked = list(needed)
     if not asked:
         return {}
+    return _usages(_with_rows(connection, _WINDOWS, [_window_row(usage) for usage in asked]), asked)
+
+
+def _usages(rows: Iterable[Any], asked: Iterable[Usage]) -> dict[UsageKey, Usage]:
     limits = {(usage.account_id, usage.period): usage.limit_micros for usage in asked}
-    rows: Sequence[Any] = _with_rows(connection, _WINDOWS, [_window_row(usage) for usage in asked]).all()
     found = {}
     for account_id, name, starts_at, ends_at, *counted in rows:
         period = _PERIODS[name]
-        limit = limits[account_id, period]
-        usage = Usage(account_id, period, Window(starts_at, ends_at), limit, *counted)
-        found[account_id, period, starts_at] = usage
+        span, limit = Window(starts_at, ends_at), limits[account_id, period]
+        found[account_id, period, starts_at] = Usage(account_id, period, span, limit, *counted)
     return found
 
 
@@ -301,11 +303,10 @@ _WINDOWS = _rows(
     """,
     _WINDOW,
 )
-_OPEN_WINDOWS = _rows(
+_ADD_UP = _rows(
     """
-    INSERT INTO account_windows (account_id, period, starts_at, ends_at, pending_micros, posted_micros)
     SELECT rows.account_id, rows.period, rows.starts_at, rows.ends_at,
-           coalesce(sum(e.pending_micros), 0), coalesce(sum(e.posted_micros), 0)
+           coalesce(sum(e.pending_micros), 0)::bigint, coalesce(sum(e.posted_micros), 0)::bigint
     FROM :rows
     LEFT JOIN ledger_entries e ON e.account_id = rows.account_id
         AND e.counted_at >= rows.starts_at AND e.counted_at < rows.ends_at
@@ -315,13 +316,16 @@ _OPEN_WINDOWS = _rows(
 )
 _SET_WINDOWS = _rows(
     """
-    UPDATE account_windows w
-    SET pending_micros = rows.pending, posted_micros = rows.posted, told_percent = rows.told,
-        breached_at = rows.breached_at, told_limit_micros = rows.told_limit
-    FROM :rows
-    WHERE (w.account_id, w.period, w.starts_at) = (rows.account_id, rows.period, rows.starts_at)
+    INSERT INTO account_windows (account_id, period, starts_at, ends_at, pending_micros, posted_micros,
+                                 told_percent, breached_at, told_limit_micros)
+    SELECT account_id, period, starts_at, ends_at, pending, posted, told, breached_at, told_limit FROM :rows
+    ON CONFLICT (account_id, period, starts_at) DO UPDATE
+    SET pending_micros = excluded.pending_micros, posted_micros = excluded.posted_micros,
+        told_percent = excluded.told_percent, breached_at = excluded.breached_at,
+        told_limit_micros = excluded.told_limit_micros
     """,
-    f"{_WINDOW_KEY}, pending bigint, posted bigint, told int, breached_at timestamptz, told_limit bigint",
+    f"{_WINDOW_KEY}, ends_at timestamptz, pending bigint, posted bigint, told int, breached_at timestamptz, "
+    "told_limit bigint",
 )
 _ADD_ALERTS = _rows(
     """
@@ -450,6 +454,7 @@ def _window_row(usage: Usage) -> dict[str, Any]:
 
 def _usage_row(usage: Usage) -> dict[str, Any]:
     return _window_key(usage) | {
+        "ends_at": usage.window.ends_at,
         "pending": usage.pending_micros,
         "posted": usage.posted_micros,
         "told": usage.told_percent,
