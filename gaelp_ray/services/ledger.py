@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from gaelp_ray.domain.booking import Changes, decide
-from gaelp_ray.domain.errors import NotFound, Unavailable, Unbookable
+from gaelp_ray.domain.errors import IdempotencyConflict, NotFound, Unavailable, Unbookable
 from gaelp_ray.domain.ledger import Expire, HeldMoney, Outcome, Receipt, Request
 from gaelp_ray.store import ledger as ledger_store
 from gaelp_ray.store.engine import translate
@@ -56,8 +56,9 @@ def _expire(tx: Connection, due: Sequence[str], now: datetime) -> list[str] | No
             _set_aside(tx, due[0], error, now)
         return None
     for key, outcome in zip(due, changes.outcomes, strict=True):
-        # A receipt of a hold that is pending all the same is of another end, before.
-        if key not in changes.resolved and isinstance(outcome, Unbookable | Receipt):
+        # What was answered before, though it is pending all the same, or cannot be booked. Any other answer
+        # is of a hold that somebody resolved meanwhile.
+        if key not in changes.resolved and isinstance(outcome, Unbookable | Receipt | IdempotencyConflict):
             _set_aside(tx, key, outcome, now)
     return [key for key in due if key not in changes.resolved]
 

@@ -283,10 +283,12 @@ def cutting(engine: Engine, cut_off: Callable[..., None]) -> Iterator[None]:
 
 
 class LedgerMachine(RuleBasedStateMachine):
+    _runs = itertools.count(1)
+
     def __init__(self, store: Store, checks: frozenset[str] = CHECKS) -> None:
         super().__init__()
         self.bank, self.checks, self.model = Bank(store), checks, Model()
-        self.prefix = f"run {id(self)}"
+        self.prefix = f"run {next(self._runs)}"
         self.numbers = itertools.count()
         self.asked: list[Request] = []
         self.hold_keys = [f"{self.prefix} never was"]
