@@ -21,9 +21,10 @@ from gaelp_ray.actors.cluster import draining_nodes
 from gaelp_ray.actors.crew import Crew
 from gaelp_ray.actors.logbook import Logbook
 from gaelp_ray.actors.loops import every, until_available, utc_now
+from gaelp_ray.actors.orphans import OrphanCollector
 from gaelp_ray.bootstrap import Runtime
 from gaelp_ray.config import Settings
-from gaelp_ray.domain.attempts import Directive, LaunchOrder, Outcome, unpaid
+from gaelp_ray.domain.attempts import Directive, LaunchOrder, Outcome, ResumePoints, unpaid
 from gaelp_ray.domain.checkpoints import Retention
 from gaelp_ray.domain.errors import Forbidden, GaelpError, SetupError, Unavailable
 from gaelp_ray.domain.gangs import Member
@@ -40,9 +41,10 @@ from gaelp_ray.observability.metrics import (
 from gaelp_ray.services import attempts as attempt_service
 from gaelp_ray.services import costs, launching
 from gaelp_ray.training.budget import Lease
-from gaelp_ray.training.checkpoints import Saved
+from gaelp_ray.training.checkpoints import Saved, find
 from gaelp_ray.training.idleness import IdlePolicy
 from gaelp_ray.training.orders import Proposal, Ruling, Standing
+from gaelp_ray.training.packages import Installation
 from gaelp_ray.training.run import Terms, run
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,8 @@ HEARTBEAT_S = 5.0
 SWITCHES_S = 1.0
 #: Without a sign of life for so long, an attempt is reported silent; only Ray's word ends it.
 SILENT_S = 30.0
+#: How often some of the attempts that ended are looked at for checkpoints that nobody refers to.
+COLLECT_S = 60.0
 #: How often it is looked whether running time must be paid for.
 PAY_S = 2.0
 DRAINED = "Its node is being taken away; it goes on elsewhere."
@@ -94,6 +98,7 @@ class Launcher:
         self._name = name
         self._cluster = cluster
         self._hub = hub
+        self._orphans = OrphanCollector(self._runtime)
         self._cashier = Cashier(guards, self._runtime.store)
         self._incarnation = uuid.uuid4()
         self._owned: dict[int, Owned] = {}
@@ -130,6 +135,8 @@ class Launcher:
         self._spawn(every(HEARTBEAT_S, self._heed_drains))
         self._spawn(every(SWITCHES_S, self._heed_switches))
         self._spawn(every(PAY_S, self._pay))
+        if self._name.endswith("launcher-0"):
+            self._spawn(every(COLLECT_S, self._collect_orphans))
         await every(ORDERS_S, self._carry_out_orders, wake=self._wake)
 
     async def _carry_out_orders(self) -> None:
@@ -160,7 +167,7 @@ class Launcher:
 
     def _hand_to_ray(self, order: LaunchOrder, rank: int, options: dict[str, Any]) -> Any:
         settings = self._settings
-        terms = Terms(settings.storage_uri, settings.log_limit_bytes, idle_policy(settings))
+        terms = run_terms(settings)
         secrets = read_secrets(settings, order.secrets)
         me = ray.get_runtime_context().current_actor
         return ray.remote(run).options(**options).remote(order, rank, me, self._hub, terms, secrets)
@@ -197,6 +204,10 @@ class Launcher:
         if spending:
             for attempt_id, words in (await self._cashier.halted(spending)).items():
                 self._tell_to_stop(attempt_id, Directive(EndCause.BUDGET, words))
+
+    async def _collect_orphans(self) -> None:
+        """One launcher does it for all."""
+        await self._orphans.collect()
 
     async def _pay(self) -> None:
         """Hold money for the next slice of running time of what still runs near the end of one."""
@@ -278,6 +289,19 @@ class Launcher:
         self._proven(attempt_id, token)
         self._spawn(self._remember(attempt_service.notice, attempt_id, words))
 
+    async def points(self, attempt_id: int, token: str, _rank: int) -> ResumePoints:
+        """The checkpoints that an attempt may begin with."""
+        order = self._proven(attempt_id, token).order
+        found: ResumePoints = await until_available(
+            lambda: self._runtime.store.read(launching.resume_points, order.job_id, order.from_job)
+        )
+        return found
+
+    async def resumed(self, attempt_id: int, token: str, _rank: int, step: int | None, words: str) -> None:
+        """It does not go on from where it was to."""
+        self._proven(attempt_id, token)
+        await self._remember(attempt_service.resumed, attempt_id, uuid.UUID(token), step=step, words=words)
+
     async def save_checkpoint(
         self,
         attempt_id: int,
@@ -294,6 +318,7 @@ class Launcher:
             uuid.UUID(token),
             step=step,
             uri=saved.uri,
+            address=saved.address,
             digest=saved.digest,
             size_bytes=saved.size_bytes,
             metrics=metrics,
@@ -301,7 +326,11 @@ class Launcher:
             keep=Retention(),
             now=utc_now(),
         )
-        return [record.uri for record in let_go or ()]
+        if let_go is None:
+            # The attempt has ended: nobody will ever ask for it.
+            return [saved.uri]
+        root = self._settings.storage_uri
+        return await asyncio.to_thread(lambda: [find(root, each.uri, each.address) for each in let_go])
 
     async def spend(self, attempt_id: int, token: str, _rank: int, amount_micros: int, key: str) -> None:
         await self._cashier.spend(self._proven(attempt_id, token).order, amount_micros, key)
@@ -391,6 +420,24 @@ class Launcher:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def run_terms(settings: Settings) -> Terms:
+    """What every attempt is granted on its node."""
+    installation = Installation(
+        settings.environments_dir,
+        installer=settings.installer,
+        timeout_s=settings.install_timeout_s,
+        limit_bytes=settings.environments_limit_bytes,
+    )
+    own = [str(settings.data_dir), *([] if "://" in settings.storage_uri else [settings.storage_uri])]
+    return Terms(
+        settings.storage_uri,
+        settings.log_limit_bytes,
+        idle_policy(settings),
+        installation=installation,
+        private=tuple(own),
+    )
 
 
 def idle_policy(settings: Settings) -> IdlePolicy:

@@ -136,6 +136,7 @@ def save_checkpoint(
     *,
     step: int,
     uri: str,
+    address: str,
     digest: str,
     size_bytes: int,
     metrics: Mapping[str, float],
@@ -158,6 +159,7 @@ def save_checkpoint(
         attempt_id=attempt_id,
         step=step,
         uri=uri,
+        address=address,
         digest=digest,
         size_bytes=size_bytes,
         metrics=metrics,
@@ -165,9 +167,17 @@ def save_checkpoint(
     )
     attempt_store.saved(tx, attempt_id, now=now)
     metric_store.add(tx, points)
-    let_go = expendable(checkpoint_store.of_job(tx, attempt.job_id), keep)
+    kept = checkpoint_store.of_job(tx, attempt.job_id)
+    let_go = expendable(kept, keep, in_use=checkpoint_store.in_use(tx, [c.id for c in kept]))
     checkpoint_store.mark_deleted(tx, [c.id for c in let_go], now=now)
     return let_go
+
+
+def resumed(tx: Connection, attempt_id: int, token: UUID, *, step: int | None, words: str) -> None:
+    """An attempt goes on from another step than it was to, None from the beginning; its owner is told why."""
+    job = job_store.lock_of_attempt(tx, attempt_id)
+    if job is not None and attempt_store.resumed(tx, attempt_id, token, step):
+        job_store.add_notice(tx, job.id, words)
 
 
 def append_log(tx: Connection, attempt_id: int, start_byte: int, content: bytes, *, now: datetime) -> None:

@@ -14,8 +14,19 @@ _READ = 64 * 1024
 class Capture:
     """Reads a pipe on a thread of its own and hands pieces on from the supervisor's."""
 
-    def __init__(self, pipe: IO[bytes], *, redactor: Redactor, limit_bytes: int, prefix: str = "") -> None:
-        """With a ``prefix`` each line begins with it, and only whole lines are handed on."""
+    def __init__(
+        self,
+        pipe: IO[bytes],
+        *,
+        redactor: Redactor,
+        limit_bytes: int,
+        prefix: str = "",
+        start_byte: int = 0,
+    ) -> None:
+        """With a ``prefix`` each line begins with it, and only whole lines are handed on.
+
+        ``start_byte``: how long the log was before.
+        """
         self._pipe = pipe
         self._prefix = prefix.encode()
         self._line = b""
@@ -23,7 +34,7 @@ class Capture:
         self._limit = limit_bytes
         self._pending = bytearray()
         self._lock = threading.Lock()
-        self._sent = 0
+        self._sent = start_byte
         self._accepted = 0
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()

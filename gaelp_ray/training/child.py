@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import importlib
+import inspect
 import math
 import os
 import runpy
@@ -34,6 +35,15 @@ from gaelp_ray.training.context import Checkpoint, TrainingContext, set_current
 from gaelp_ray.training.orders import Delivery, Placed, Proposal
 
 _PR_SET_PDEATHSIG = 1
+#: What is raised for modules, names and files that are not where the code looks for them.
+_MISSING = (
+    ImportError,
+    SyntaxError,
+    FileNotFoundError,
+    NotADirectoryError,
+    IsADirectoryError,
+    PermissionError,
+)
 
 
 class ChannelReporter:
@@ -139,7 +149,7 @@ def _run(entrypoint: str, context: TrainingContext) -> dict[str, Any]:
         entry = _script(entrypoint) if is_script(entrypoint) else _function(entrypoint)
     except Exception as error:
         traceback.print_exc()
-        return {"cause": EndCause.MISCONFIGURED, "message": f"The entry point {entrypoint!r}: {_say(error)}"}
+        return _never_works(entrypoint, error)
     try:
         return {"cause": EndCause.SUCCESS, "result": _result(entry(context))}
     except (BudgetExceeded, Halted) as error:
@@ -151,7 +161,19 @@ def _run(entrypoint: str, context: TrainingContext) -> dict[str, Any]:
         return _exited(leaving.code)
     except BaseException as error:
         traceback.print_exc()
-        return {"cause": EndCause.USER_ERROR, "message": _say(error)}
+        return _failed(entrypoint, error, context)
+
+
+def _failed(entrypoint: str, error: BaseException, context: TrainingContext) -> dict[str, Any]:
+    if isinstance(error, _MISSING) and not context.has_reported:
+        return _never_works(entrypoint, error)
+    return {"cause": EndCause.USER_ERROR, "message": _say(error)}
+
+
+def _never_works(entrypoint: str, error: Exception) -> dict[str, Any]:
+    """What was never there will not be there for the next attempt either."""
+    words = f"The entry point {entrypoint!r} in the folder {str(Path.cwd())!r}: {_say(error)}"
+    return {"cause": EndCause.MISCONFIGURED, "message": words}
 
 
 def _function(entrypoint: str) -> Callable[[TrainingContext], Any]:
@@ -160,7 +182,19 @@ def _function(entrypoint: str) -> Callable[[TrainingContext], Any]:
     if not callable(entry):
         raise TypeError(f"{name} is not a function.")
     function: Callable[[TrainingContext], Any] = entry
+    _check_takes_context(function, name)
     return function
+
+
+def _check_takes_context(function: Callable[..., Any], name: str) -> None:
+    try:
+        takes = inspect.signature(function)
+    except (TypeError, ValueError):
+        return  # some callables written in C do not say
+    try:
+        takes.bind(None)
+    except TypeError as error:
+        raise TypeError(f"{name} must take one argument, the context: {error}.") from None
 
 
 def _script(entrypoint: str) -> Callable[[TrainingContext], Any]:

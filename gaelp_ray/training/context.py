@@ -149,6 +149,8 @@ class TrainingContext:
         self.peers: tuple[str, ...] = tuple(peers)
         #: Seeded with ``seed``, the same for every attempt; save its state in checkpoints to resume exactly.
         self.rng = np.random.default_rng(seed)
+        #: Whether this job has come as far as a report, in this attempt or before its checkpoint.
+        self.has_reported = checkpoint is not None
         self.budget = Budget(reporter)
         self.orders = Orders(reporter)
 
@@ -172,6 +174,7 @@ class TrainingContext:
             if abs(int(number)) >= _STEPS_END:
                 raise ValueError(f"`{name}` must be below 2**63; got {number}.")
         self._reporter.report(dict(metrics), step=step, total_steps=total_steps, checkpoint=path)
+        self.has_reported = True
 
     @property
     def clips_rewards(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from gaelp_ray.domain.attempts import Directive, Outcome
+from gaelp_ray.domain.attempts import Directive, Outcome, ResumePoints
 from gaelp_ray.domain.errors import GaelpError
 from gaelp_ray.domain.gangs import Member
 from gaelp_ray.domain.ledger import Settle
@@ -23,6 +23,12 @@ class Link(Protocol):
         """Wait for the other workers, and take the attempt; None: it is taken or over."""
 
     def beat(self) -> Directive: ...
+
+    def points(self) -> ResumePoints:
+        """The checkpoints that it may begin with, as the service knows them now."""
+
+    def resumed(self, step: int | None, words: str) -> None:
+        """It goes on from this step after all, None from the beginning; ``words`` say why."""
 
     def save_checkpoint(
         self, step: int, saved: Saved, metrics: dict[str, float], points: list[MetricPoint]
@@ -84,6 +90,13 @@ class ActorLink:
     def beat(self) -> Directive:
         directive: Directive = self._ask("beat")
         return directive
+
+    def points(self) -> ResumePoints:
+        points: ResumePoints = self._ask("points")
+        return points
+
+    def resumed(self, step: int | None, words: str) -> None:
+        self._ask("resumed", step, words)
 
     def save_checkpoint(
         self, step: int, saved: Saved, metrics: dict[str, float], points: list[MetricPoint]

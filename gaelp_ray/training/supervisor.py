@@ -10,11 +10,11 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,20 +23,23 @@ from typing import Any
 import psutil
 
 from gaelp_ray.domain.attempts import Directive, LaunchOrder, Outcome
+from gaelp_ray.domain.checkpoints import folder_of
 from gaelp_ray.domain.errors import InvalidInput
 from gaelp_ray.domain.gangs import Member, environment
 from gaelp_ray.domain.jobs import EndCause
 from gaelp_ray.domain.ledger import Money
 from gaelp_ray.domain.metrics import MetricPoint
-from gaelp_ray.training import checkpoints
+from gaelp_ray.training import checkpoints, start
 from gaelp_ray.training.capture import Capture
 from gaelp_ray.training.channel import FD_VARIABLE, Channel
-from gaelp_ray.training.context import Checkpoint
+from gaelp_ray.training.contents import Grounds
 from gaelp_ray.training.gpus import Sampler, unknown
 from gaelp_ray.training.idleness import NEVER, IdlePolicy, IdleWatch
 from gaelp_ray.training.link import Link
+from gaelp_ray.training.packages import Installation
 from gaelp_ray.training.platforms import registry
 from gaelp_ray.training.platforms.desk import Desk
+from gaelp_ray.training.preparation import Ended, Preparation
 from gaelp_ray.training.redaction import Redactor
 from gaelp_ray.training.till import Till
 
@@ -55,7 +58,8 @@ MOST_NOTICES, MAX_NOTICE = 10, 500
 DRAIN_S = 5.0
 
 #: Never handed down: the service's own settings, credentials and the cluster's tokens.
-_WITHHELD = ("GAELP_", "RAY_", "REDIS_")
+#: So are those that steer installers: they may hold the password of a package index.
+_WITHHELD = ("GAELP_", "RAY_", "REDIS_", "PIP_", "UV_")
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,10 @@ class Workplace:
     idle: IdlePolicy = NEVER
     #: How busy its GPUs are.
     gpu_use: Sampler = unknown
+    #: How packages are installed; None: into the scratch folder.
+    installation: Installation | None = None
+    #: The service's own folders, from which nothing is kept as a checkpoint.
+    private: Sequence[Path] = ()
 
 
 class Supervisor:
@@ -103,26 +111,54 @@ class Supervisor:
         if members is None:
             return None
         self._members = members
-        try:
-            self._desk = self._open_desk()
-            outcome = self._supervise()
-        except (checkpoints.CheckpointCorrupt, InvalidInput) as error:
-            outcome = Outcome(EndCause.MISCONFIGURED, error.message)
+        with ExitStack() as held:
+            try:
+                self._make_ready(held)
+                self._desk = self._open_desk()
+                outcome = self._supervise()
+            except Ended as end:
+                outcome = end.outcome
+            except InvalidInput as error:
+                outcome = Outcome(EndCause.MISCONFIGURED, error.message)
         outcome = replace(outcome, peak_memory_bytes=self._peak_memory or None)
         self._link.finish(outcome)
         return outcome
 
+    def _make_ready(self, held: ExitStack) -> None:
+        """Packages, code and checkpoints; ``Ended`` where the attempt ends without a process."""
+        order, place = self._order, self._place
+        preparation = Preparation(
+            self._link,
+            Redactor(place.secrets.values()),
+            prefix=self._log_prefix(),
+            left_s=order.left_s,
+            log_bytes=place.log_limit_bytes // len(self._members),
+        )
+        installation = place.installation or Installation(place.scratch / "environments")
+        here = start.Place(place.storage_uri, place.scratch, installation)
+        self._start = preparation.run(
+            lambda: start.make_ready(order, here, self._link, preparation, held, first=place.rank == 0)
+        )
+        self._logged = preparation.logged
+        self._order = order.prepared_in(preparation.took_s)
+        self._grounds = Grounds(place.scratch, self._start.code, place.private)
+        held.callback(self._grounds.close)
+
+    def _log_prefix(self) -> str:
+        return f"[rank {self._place.rank}] " if len(self._members) > 1 else ""
+
     def _supervise(self) -> Outcome:
-        start = self._start_message()
+        start_message = self._start_message()
         process, self._channel = self._spawn()
         assert process.stdout is not None
         self._capture = Capture(
             process.stdout,
             redactor=Redactor(self._place.secrets.values()),
             limit_bytes=self._place.log_limit_bytes // len(self._members),
-            prefix=f"[rank {self._place.rank}] " if len(self._members) > 1 else "",
+            prefix=self._log_prefix(),
+            start_byte=self._logged,
         )
-        self._channel.send(start)
+        self._channel.send(start_message)
         self._till = Till(
             self._link,
             rank=self._place.rank,
@@ -200,11 +236,11 @@ class Supervisor:
         channel, theirs = Channel.pair()
         try:
             process = subprocess.Popen(
-                [sys.executable, "-u", "-m", "gaelp_ray.training.child"],
+                [self._start.packages.python, "-u", "-m", "gaelp_ray.training.child"],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                cwd=self._folder(),
+                cwd=self._start.code or self._place.scratch,
                 env=self._environment(theirs),
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
@@ -214,17 +250,15 @@ class Supervisor:
         _limit_burst(process.pid, self._order.resources.memory_bytes)
         return process, channel
 
-    def _folder(self) -> str | None:
-        folder = self._order.working_dir
-        return folder if folder is not None and Path(folder).is_dir() else None
-
     def _environment(self, channel: socket.socket) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(_WITHHELD)}
         threads = str(max(1, self._order.resources.cpu_milli // 1000))
         numeric = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
-        # The runtime environment's code folders reach a worker through sys.path.
-        paths = [p for p in (self._folder(), *sys.path) if p]
+        packages, code = self._start.packages, self._start.code
+        paths = [str(p) for p in (code, *packages.paths) if p]
         own = {FD_VARIABLE: str(channel.fileno()), "PYTHONPATH": os.pathsep.join(paths)}
+        if packages.programs is not None:
+            kept["PATH"] = os.pathsep.join([packages.programs, kept.get("PATH", os.defpath)])
         own["TMPDIR"] = str(self._place.scratch)
         if len(self._members) > 1:
             own |= environment(self._members, self._place.rank)
@@ -233,9 +267,9 @@ class Supervisor:
     def _start_message(self) -> dict[str, Any]:
         order = self._order
         config = dict(order.config)
-        if order.input_checkpoint is not None:
-            config["checkpoint_dir"] = str(self._restore("input").path)
-        resumed = self._restore("resume") if order.resume_from else None
+        if self._start.input is not None:
+            config["checkpoint_dir"] = str(self._start.input.path)
+        resumed = self._start.resume
         return {
             "entrypoint": order.entrypoint,
             "job_id": order.job_id,
@@ -248,14 +282,8 @@ class Supervisor:
             "peers": [member.address for member in self._members],
             "reward_clips": [asdict(rule) for rule in order.reward_clips],
             "checkpoint": resumed
-            and {"path": resumed.path, "step": resumed.step, "metrics": resumed.metrics},
+            and {"path": str(resumed.path), "step": resumed.step, "metrics": resumed.metrics},
         }
-
-    def _restore(self, which: str) -> Checkpoint:
-        point = self._order.input_checkpoint if which == "input" else self._order.resume_from
-        assert point is not None
-        path = checkpoints.restore(point.uri, point.digest, self._place.scratch / which)
-        return Checkpoint(path, point.step, point.metrics)
 
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
         """Until the process has ended: pass on output, show life, and hold it to its limits."""
@@ -372,14 +400,14 @@ class Supervisor:
             self._link.notice(str(message["words"])[:MAX_NOTICE])
 
     def _keep_checkpoint(self, path: Path, step: int, metrics: dict[str, float]) -> dict[str, Any]:
-        folder = f"job-{self._order.job_id}/attempt-{self._order.number}/step-{step:09d}"
+        folder = f"{folder_of(self._order.job_id, self._order.number)}/step-{step:09d}"
         self._saves[step] += 1
         if self._saves[step] > 1:
             # What is stored never changes: a second checkpoint of a step is a folder of its own.
             folder += f"-{self._saves[step]}"
-        uri = f"{self._place.storage_uri.rstrip('/')}/checkpoints/{folder}"
+        uri = checkpoints.under(self._place.storage_uri, folder)
         try:
-            saved = checkpoints.save(path, uri)
+            saved = checkpoints.save(path, uri, self._grounds, address=folder)
             for expendable in self._link.save_checkpoint(step, saved, metrics, self._unstored()):
                 checkpoints.delete(expendable)
         except Exception as error:
