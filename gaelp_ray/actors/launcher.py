@@ -289,7 +289,7 @@ class Launcher:
         self._proven(attempt_id, token)
         self._spawn(self._remember(attempt_service.notice, attempt_id, words))
 
-    async def points(self, attempt_id: int, token: str, _rank: int) -> ResumePoints:
+    async def resume_points(self, attempt_id: int, token: str, _rank: int) -> ResumePoints:
         """The checkpoints that an attempt may begin with."""
         order = self._proven(attempt_id, token).order
         found: ResumePoints = await until_available(

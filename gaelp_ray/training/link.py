@@ -24,7 +24,7 @@ class Link(Protocol):
 
     def beat(self) -> Directive: ...
 
-    def points(self) -> ResumePoints:
+    def resume_points(self) -> ResumePoints:
         """The checkpoints that it may begin with, as the service knows them now."""
 
     def resumed(self, step: int | None, words: str) -> None:
@@ -91,8 +91,8 @@ class ActorLink:
         directive: Directive = self._ask("beat")
         return directive
 
-    def points(self) -> ResumePoints:
-        points: ResumePoints = self._ask("points")
+    def resume_points(self) -> ResumePoints:
+        points: ResumePoints = self._ask("resume_points")
         return points
 
     def resumed(self, step: int | None, words: str) -> None:

@@ -71,7 +71,7 @@ def _resume(
     found, skipped = _restore([order.resume_from], place, "resume", preparation)
     if found is None:
         # Only now, for it hardly ever happens: which others are there.
-        others = [point for point in link.points().own if point.uri != order.resume_from.uri]
+        others = [point for point in link.resume_points().own if point.uri != order.resume_from.uri]
         found, more = _restore(others, place, "resume", preparation)
         skipped += more
     if skipped:
@@ -96,7 +96,7 @@ def _input(order: LaunchOrder, place: Place, link: Link, preparation: Preparatio
         if found is not None:
             return found
         tried |= {point.uri for point in points}
-        points = [point for point in link.points().inputs if point.uri not in tried]
+        points = [point for point in link.resume_points().inputs if point.uri not in tried]
         if not points:
             break
     raise ends(

@@ -67,7 +67,7 @@ class FakeLink:
         self.beats += 1
         return self.directive
 
-    def points(self) -> ResumePoints:
+    def resume_points(self) -> ResumePoints:
         return self.known
 
     def resumed(self, step: int | None, words: str) -> None:

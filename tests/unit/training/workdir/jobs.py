@@ -295,3 +295,25 @@ def read_what_is_missing(ctx: TrainingContext) -> None:
 
 def import_what_is_missing(_ctx: TrainingContext) -> None:
     import a_module_that_does_not_exist  # noqa: F401, PLC0415
+
+
+def save_a_link(ctx: TrainingContext) -> None:
+    (ctx.scratch() / "model").symlink_to(ctx.hyperparameters["link_to"])
+    ctx.report({}, step=1, checkpoint=ctx.scratch())
+
+
+def save_a_folder(ctx: TrainingContext) -> None:
+    ctx.report({}, step=1, checkpoint=ctx.hyperparameters["folder"])
+
+
+def save_sizes(ctx: TrainingContext) -> dict[str, Any]:
+    kept = []
+    for step, size in enumerate(ctx.hyperparameters["sizes"], start=1):
+        (ctx.scratch() / "weights").write_bytes(bytes(size))
+        try:
+            ctx.report({}, step=step, checkpoint=ctx.scratch())
+        except RuntimeError:
+            kept.append(False)
+        else:
+            kept.append(True)
+    return {"kept": kept}
