@@ -20,6 +20,8 @@ import httpx
 import psutil
 import pytest
 
+from tests.wheels import pointed_at
+
 R = TypeVar("R")
 
 GAELP = str(Path(sys.executable).with_name("gaelp"))
@@ -209,7 +211,8 @@ def home() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def service() -> Iterator[Service]:
     with home() as folder:
-        running = Service(folder)
+        # Packages for jobs come from a folder of this service's own.
+        running = Service(folder, **pointed_at(folder / "wheels"))
         try:
             running.up()
             yield running

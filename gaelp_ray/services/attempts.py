@@ -136,7 +136,7 @@ def save_checkpoint(
     *,
     step: int,
     uri: str,
-    address: str,
+    address: str = "",
     digest: str,
     size_bytes: int,
     metrics: Mapping[str, float],
@@ -146,6 +146,7 @@ def save_checkpoint(
 ) -> list[CheckpointRecord] | None:
     """Record a checkpoint whose files are complete, and the metric points up to it.
 
+    ``address`` is ``uri`` relative to the storage's root.
     Returns the checkpoints that retention lets go.
     None: the attempt has ended, so its checkpoint does not count.
     """

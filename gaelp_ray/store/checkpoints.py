@@ -26,7 +26,7 @@ def add(
     attempt_id: int,
     step: int,
     uri: str,
-    address: str,
+    address: str = "",
     digest: str,
     size_bytes: int,
     metrics: Mapping[str, float],
