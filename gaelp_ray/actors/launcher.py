@@ -41,7 +41,7 @@ from gaelp_ray.observability.metrics import (
 from gaelp_ray.services import attempts as attempt_service
 from gaelp_ray.services import costs, launching
 from gaelp_ray.training.budget import Lease
-from gaelp_ray.training.checkpoints import Saved, find
+from gaelp_ray.training.checkpoints import Saved
 from gaelp_ray.training.idleness import IdlePolicy
 from gaelp_ray.training.orders import Proposal, Ruling, Standing
 from gaelp_ray.training.packages import Installation
@@ -329,8 +329,7 @@ class Launcher:
         if let_go is None:
             # The attempt has ended: nobody will ever ask for it.
             return [saved.uri]
-        root = self._settings.storage_uri
-        return await asyncio.to_thread(lambda: [find(root, each.uri, each.address) for each in let_go])
+        return [record.uri for record in let_go]
 
     async def spend(self, attempt_id: int, token: str, _rank: int, amount_micros: int, key: str) -> None:
         await self._cashier.spend(self._proven(attempt_id, token).order, amount_micros, key)

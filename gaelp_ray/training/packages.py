@@ -131,20 +131,24 @@ class _Maker:
         done = self.folder / COMPLETE
         while True:
             try:
-                if done.exists():
+                if self._is_complete():
                     fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
                     os.utime(done)
                     return
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if not done.exists():
+                if not self._is_complete():
                     self._make(lock, came)
             except BlockingIOError:
                 self._preparation.pause(WAIT_S)
             except FileNotFoundError:
-                if done.exists():
+                if self._is_complete():
                     raise
                 # It was removed between the look and the lock.
                 fcntl.flock(lock, fcntl.LOCK_UN)
+
+    def _is_complete(self) -> bool:
+        """Also that the Python it was made with is still there."""
+        return (self.folder / COMPLETE).exists() and (self.folder / "bin" / "python").exists()
 
     def _make(self, lock: int, came: float) -> None:
         failure = self.folder.with_suffix(".failed")

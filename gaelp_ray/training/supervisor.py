@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 
 from gaelp_ray.domain.attempts import Directive, LaunchOrder, Outcome
-from gaelp_ray.domain.checkpoints import folder_of
+from gaelp_ray.domain.checkpoints import address_of, folder_of
 from gaelp_ray.domain.errors import InvalidInput
 from gaelp_ray.domain.gangs import Member, environment
 from gaelp_ray.domain.jobs import EndCause
@@ -408,11 +408,13 @@ class Supervisor:
         uri = checkpoints.under(self._place.storage_uri, folder)
         try:
             saved = checkpoints.save(path, uri, self._grounds, address=folder)
-            for expendable in self._link.save_checkpoint(step, saved, metrics, self._unstored()):
-                checkpoints.delete(expendable)
+            expendable = self._link.save_checkpoint(step, saved, metrics, self._unstored())
         except Exception as error:
             # Whatever storage raised: a process that gets no answer would wait for ever.
             return {"kind": "answer", "error": f"The checkpoint could not be stored: {error}"}
+        for each in expendable:
+            with contextlib.suppress(Exception):  # the new one is safe; what stays is collected later
+                checkpoints.delete(checkpoints.find(self._place.storage_uri, each, address_of(each)))
         return {"kind": "answer"}
 
     def _take_end(self, message: dict[str, Any]) -> None:

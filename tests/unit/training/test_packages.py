@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -263,7 +264,8 @@ def slow(wheels: Path, tmp_path: Path) -> Callable[[], None]:
         '[build-system]\nrequires = []\nbuild-backend = "wait"\nbackend-path = ["."]\n'
     )
     (source / "wait.py").write_text(
-        f"import time\nfrom pathlib import Path\nPath({str(started)!r}).touch()\ntime.sleep(600)\n"
+        f"import os, time\nfrom pathlib import Path\nparent = os.getppid()\n"
+        f"Path({str(started)!r}).touch()\nwhile os.getppid() == parent: time.sleep(0.05)\n"
     )
     with tarfile.open(wheels / "slow-1.0.tar.gz", "w:gz") as archive:
         archive.add(source, "slow-1.0")
@@ -285,6 +287,37 @@ def test_a_cancel_is_heard_while_packages_are_installed(
     assert outcome.cause is EndCause.CANCELLED
     assert "before its process started" in outcome.message
     assert folders(root) == []
+
+
+def test_an_installer_ends_with_a_supervisor_that_is_killed(
+    wheels: Path, root: Path, slow: Callable[[], None], tmp_path: Path
+) -> None:
+    (tmp_path / "scratch-of-the-killed").mkdir()
+    code = f"""
+from pathlib import Path
+from test_packages import FakeLink, installed
+installed(FakeLink(), Path({str(root)!r}), Path({str(tmp_path)!r}) / "scratch-of-the-killed", ("slow",))
+"""
+    paths = [str(Path(__file__).parent), str(Path(__file__).parents[3])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    with subprocess.Popen([sys.executable, "-c", code], env=environment) as supervisor:
+        slow()
+        [lock] = root.glob("*.lock")
+        supervisor.kill()
+    with lock.open() as opened:
+        eventually(lambda: can_lock(opened.fileno()), what="nobody writes into the environment any more")
+    assert environments(root) == []
+    (wheels / "slow-1.0.tar.gz").unlink()
+    a_wheel(wheels, "slow", "1.0")
+    assert isinstance(installed(FakeLink(), root, tmp_path / "scratch-of-the-killed", ("slow",)), str)
+
+
+def can_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def test_a_deadline_counts_while_packages_are_installed(
