@@ -35,8 +35,9 @@ def read_on(world: World, attempt: Attempt, from_byte: int) -> LogPart:
 
 def read_all(world: World, attempt: Attempt, from_byte: int = 0) -> bytes:
     content = b""
-    while part := read_on(world, attempt, from_byte + len(content)).content:
-        content += part
+    while (part := read_on(world, attempt, from_byte)).content:
+        content += part.content
+        from_byte = part.next_byte
     return content
 
 
