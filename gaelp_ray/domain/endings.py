@@ -45,7 +45,7 @@ class Departure:
 def said(message: Mapping[str, Any], *, refused_money: bool) -> Outcome:
     """A process's own word on its end; raises ``InvalidInput`` for what is none."""
     cause = message.get("cause")
-    if cause not in SAYABLE:
+    if not isinstance(cause, str) or cause not in SAYABLE:
         raise InvalidInput(
             f"A process says one of {', '.join(sorted(SAYABLE))} of its end; got {cause!r:.80}."
         )

@@ -100,10 +100,13 @@ class Channel:
             if not data:
                 return
             writer = _writer(told)
-            *whole, rest = (bytes(begun.pop(writer, b"")) + data).split(b"\n")
-            yield from ((writer, line) for line in whole)
-            if rest:
-                begun[writer] = bytearray(rest)
+            line = begun.pop(writer, bytearray()) + data
+            if b"\n" in data:
+                *whole, rest = bytes(line).split(b"\n")
+                yield from ((writer, each) for each in whole)
+                line = bytearray(rest)
+            if line:
+                begun[writer] = line
             if sum(map(len, begun.values())) > MAX_LINE:
                 raise InvalidInput(f"A message is longer than {MAX_LINE} bytes.")
 

@@ -7,6 +7,7 @@ What becomes of that, and of what the process says, is decided in ``domain/endin
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -43,6 +44,8 @@ from gaelp_ray.training.platforms.desk import Desk
 from gaelp_ray.training.process import Program, TrainingProcess
 from gaelp_ray.training.redaction import Redactor
 from gaelp_ray.training.till import Till
+
+log = logging.getLogger(__name__)
 
 #: How often metrics and logs are handed on; well under the second that "live" means.
 FLUSH_S = 0.1
@@ -414,10 +417,14 @@ class Supervisor:
                 self._take(line, writer)
         except InvalidInput as error:
             self._capture.write(f"it broke the protocol of its channel: {error.message}")
-            words = (
-                f"The job wrote something on its channel to the service that is no message: {error.message}"
-            )
-            self._end_for(Outcome(EndCause.USER_ERROR, words))
+            words = f"The job wrote on its channel to the service what is no message: {error.message}"
+            if self._leave_by is None:
+                self._end_for(Outcome(EndCause.USER_ERROR, words))
+        except Exception as error:
+            # Nobody listens to it any more: it must not wait for ever for an answer.
+            log.exception("messages of an attempt are lost", extra={"attempt": self._order.attempt_id})
+            words = f"Its supervisor failed: {type(error).__name__}: {error}"
+            self._end_for(Outcome(EndCause.NODE_LOST, words, unexplained=True))
 
     def _take(self, line: bytes, writer: int | None) -> None:
         """One message; raises ``InvalidInput`` for what is none."""
