@@ -27,7 +27,7 @@ _SET_PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36
 _SIGKILL = 9
 #: A process that cannot be killed is left to the system.
 _GIVE_UP_S = 20.0
-_PAUSE_S = 0.005
+_LEAVE_S, _PAUSE_S = 0.5, 0.005
 
 
 def main() -> int:
@@ -59,6 +59,7 @@ def _run(control: int) -> None:
     _thread.start_new_thread(_until_closed, (control,))
     status = _wait_for(child, control)
     # First what it left behind: then its channel and its output are at their ends.
+    _let_leave()
     end_all()
     with contextlib.suppress(OSError):
         os.write(control, b"exit %d\n" % status)
@@ -129,18 +130,30 @@ def _wait_for(child: int, control: int) -> int:
             return os.waitstatus_to_exitcode(status)
 
 
+def _let_leave() -> None:
+    """A moment for helpers that leave by themselves, such as the one that unlinks shared memory."""
+    until = time.monotonic() + _LEAVE_S
+    while descendants(os.getpid()) and time.monotonic() < until:
+        _reap()
+        time.sleep(_PAUSE_S)
+
+
 def end_all() -> None:
     """Kill every process below this one until there is none: one that is killed may just have forked."""
     until = time.monotonic() + _GIVE_UP_S
     while time.monotonic() < until:
         below = descendants(os.getpid())
         _kill(below)
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
+        _reap()
         if not below:
             return
         time.sleep(_PAUSE_S)
+
+
+def _reap() -> None:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def _kill(pids: list[int]) -> None:
@@ -154,13 +167,14 @@ def descendants(pid: int) -> list[int]:
     found: list[int] = []
     waiting = [pid]
     while waiting:
-        below = _children(waiting.pop())
+        below = children(waiting.pop())
         found += below
         waiting += below
     return found
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
+    """Processes that one has started or adopted; none where the system does not list them."""
     found: list[int] = []
     with contextlib.suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - pathlib is not worth its import here

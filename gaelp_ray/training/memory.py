@@ -22,7 +22,7 @@ EXACT_S = 2.0
 
 
 class MemoryWatch:
-    """Measures one tree of processes."""
+    """Measures the processes of an attempt, below its init processes."""
 
     def __init__(self, root: int, limit_bytes: int) -> None:
         self._root, self._limit = root, limit_bytes
@@ -32,7 +32,7 @@ class MemoryWatch:
 
     def look(self, now: float) -> int:
         """Bytes in use; 0 when the processes are gone."""
-        pids = tree(self._root)
+        pids = processes(self._root)
         used = total(pids, resident_bytes)
         several = len(pids) > 1
         if several and (used > self._limit or now >= self._exact_at):
@@ -44,12 +44,14 @@ class MemoryWatch:
         return used
 
 
-def tree(root: int) -> list[int]:
-    """A process and all below it."""
+def processes(root: int) -> list[int]:
+    """All below the pair of init processes of which ``root`` is the first."""
     if Path(f"/proc/{root}/task").is_dir():
-        return [root, *init.descendants(root)]
+        inner = init.children(root)
+        return [pid for pid in init.descendants(root) if pid not in inner]
     try:
-        return [root, *(child.pid for child in psutil.Process(root).children(recursive=True))]
+        first = psutil.Process(root)
+        return [each.pid for inner in first.children() for each in inner.children(recursive=True)]
     except psutil.Error:
         return []
 

@@ -114,6 +114,7 @@ class Supervisor:
         self._gone = threading.Event()
         self._over = threading.Event()
         self._last_step = self._notices = 0
+        self._noted_fork = False
         self._saves: Counter[int] = Counter()
         #: Where it says its end when it has closed its channel. Nobody else knows the name.
         self._letter = workplace.scratch / f"end-{uuid.uuid4()}"
@@ -387,7 +388,7 @@ class Supervisor:
         if self._stopped_by is not None:
             words = f"The training process was stopped by {self._stopped_by}; it goes on after a SIGCONT."
             self._capture.write(words)
-            self._link.notice(words)
+            self._take_notice(words)
 
     def _check_memory(self, now: float) -> None:
         assert self._memory is not None
@@ -416,7 +417,8 @@ class Supervisor:
             for writer, line in self._channel.lines():
                 self._take(line, writer)
         except InvalidInput as error:
-            self._capture.write(f"it broke the protocol of its channel: {error.message}")
+            told = self._redactor.redact(error.message)
+            self._capture.write(f"it broke the protocol of its channel: {told}")
             words = f"The job wrote on its channel to the service what is no message: {error.message}"
             if self._leave_by is None:
                 self._end_for(Outcome(EndCause.USER_ERROR, words))
@@ -436,11 +438,16 @@ class Supervisor:
             self._take_notice(message.words)
         elif not started:
             # Forks of the process inherit its channel, and not its say.
-            self._capture.write(f"process {writer} was not started by the service; what it says is left out")
+            self._note_fork(writer)
         elif isinstance(message, messages.Asked):
             self._tell(self._till.answer(message.message))
         else:
             self._take_end(message.message)
+
+    def _note_fork(self, writer: int | None) -> None:
+        if not self._noted_fork:
+            self._noted_fork = True
+            self._capture.write(f"process {writer} was not started by the service; what it says is left out")
 
     def _take_report(self, report: messages.Report) -> None:
         self._last_step = report.step
