@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
 
 from gaelp_ray.actors import orphans
 from gaelp_ray.actors.orphans import OrphanCollector
@@ -147,7 +148,8 @@ def test_records_of_an_earlier_release_are_found_under_the_present_root(empty_da
     config = migrate._config()
     with store.engine.begin() as connection:
         config.attributes["connection"] = connection
-        command.downgrade(config, "0006")
+        before = ScriptDirectory.from_config(config).get_revision("0011").down_revision
+        command.downgrade(config, str(before))
         command.upgrade(config, "head")
     found = [each.address for each in store.read(checkpoint_store.of_job, attempt.job_id)]
     folder = f"checkpoints/job-{attempt.job_id}/attempt-1/step"
