@@ -99,12 +99,13 @@ class Cashier:
         settled = {each.hold_key: each.spent_micros for each in requests if isinstance(each, Settle)}
         if not settled:
             return
-        lent = await until_available(partial(self._store.read, ledger.holds, settled))
-        for key, held in lent.items():
-            if settled[key] > held.held_micros:
+        found = await until_available(partial(self._store.read, ledger.holds, settled))
+        lent = {key: held.held_micros for key, held in found.items()}
+        lent |= {each.key: each.held_micros for each in requests if isinstance(each, Hold)}
+        for key, spent in settled.items():
+            if spent > lent.get(key, spent):
                 raise ExceedsHold(
-                    f"{settled[key]} micros are more than the {held.held_micros} that were lent.",
-                    held_micros=held.held_micros,
+                    f"{spent} micros are more than the {lent[key]} that were lent.", held_micros=lent[key]
                 )
 
     async def admit(self, order: LaunchOrder, proposal: Proposal, standing: Standing) -> Ruling:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 
 def student_t(freedom: float, confidence: float = 0.95) -> float:
     """What Student's t with ``freedom`` degrees stays within, either way, with probability ``confidence``.
@@ -14,6 +12,8 @@ def student_t(freedom: float, confidence: float = 0.95) -> float:
     (-pi/2, pi/2). Its integral by the trapezoid rule is inverted; good to four digits or better. ``freedom``
     is at least 1.
     """
+    import numpy as np  # noqa: PLC0415 - keeps `gaelp --help` quick
+
     angle = np.linspace(0, math.pi / 2, 200_001)
     density = np.cos(angle) ** (freedom - 1)
     area = np.concatenate(([0.0], np.cumsum(density[1:] + density[:-1])))

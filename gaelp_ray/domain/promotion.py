@@ -64,10 +64,6 @@ class RequiredEvidence:
             raise InvalidInput("`max_safety` must be a finite number.")
 
 
-#: What holds where no policy asks for evidence: the gate is never simply open.
-DEFAULT = RequiredEvidence()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """What an evaluation of a version found, against a baseline."""
@@ -250,3 +246,7 @@ def _is_finite(value: object) -> bool:
         return math.isfinite(value)
     except OverflowError:
         return False
+
+
+#: What holds where no policy asks for evidence: the gate is never simply open.
+DEFAULT = RequiredEvidence()

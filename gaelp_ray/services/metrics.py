@@ -47,9 +47,7 @@ def record_external(
     """
     agent_service.get(tx, agent_id, by=by)
     if at is not None and at > now + LEEWAY:
-        raise InvalidInput(
-            f"`at` lies in the future, {at.isoformat()}; report a value once it was measured, or leave `at` out."
-        )
+        raise InvalidInput(f"`at` lies in the future, {at.isoformat()}; report a value once it was measured.")
     point = MetricPoint(
         agent_id=agent_id, at=at or now, values=check_values(values), step=step, source=source
     )

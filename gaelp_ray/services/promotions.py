@@ -25,8 +25,8 @@ from gaelp_ray.store import promotions as promotion_store
 class NamedRuns:
     """Jobs that evidence is to be read from.
 
-    With ``baseline_jobs`` and ``metric``, that value of each job's result is compared; without, the one job is
-    an evaluation, whose result is the comparison.
+    With ``baseline_jobs`` and ``metric``, that value of each job's result is compared; without, the one job
+    is an evaluation, whose result is the comparison.
     """
 
     jobs: Sequence[int]

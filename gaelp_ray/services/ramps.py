@@ -91,8 +91,8 @@ def advance(tx: Connection, ramp_id: int, *, now: datetime) -> StoredRamp:
 
     Trouble is a kill switch of the agent that was engaged since the ramp began, released or not; a halt by a
     policy since then; another current version; or values of the watched metric of this stage that are below
-    the bar. A rollback points the agent to its previous version and lets it spend nothing more. While a switch
-    of more than the agent is engaged the ramp stays as it is, and its stage begins anew after that.
+    the bar. A rollback points the agent to its previous version and lets it spend nothing more. While a
+    switch of more than the agent is engaged the ramp stays as it is, and its stage begins anew after that.
     """
     stored = _locked(tx, ramp_id)
     if stored.ramp.state not in LIVE_RAMPS:

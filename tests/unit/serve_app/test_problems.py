@@ -33,6 +33,7 @@ STATUSES: dict[type[domain.GaelpError], tuple[int, str, str]] = {
     domain.HoldExpired: (409, "hold_expired", "Conflict"),
     domain.ExceedsHold: (409, "exceeds_hold", "Conflict"),
     domain.Halted: (409, "halted", "Conflict"),
+    domain.NoLimit: (409, "no_limit", "Conflict"),
     domain.NotEligible: (409, "not_eligible", "Conflict"),
     domain.BudgetExceeded: (402, "budget_exceeded", "Over budget"),
     domain.QueueFull: (429, "queue_full", "Too many"),
