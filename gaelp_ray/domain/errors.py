@@ -20,6 +20,7 @@
     │   ├── ExceedsHold         more than was held
     │   ├── Unbookable          what is booked already does not add up
     │   ├── Halted              a kill switch is engaged
+    │   ├── NoLimit             a budget of real money has no limit, so it holds nothing
     │   └── NotEligible         evidence or approvals are missing
     ├── BudgetExceeded          the spend would pass the limit
     ├── QueueFull               too many jobs wait already
@@ -160,6 +161,12 @@ class Halted(Conflict):
     """A kill switch is engaged; nothing new may be spent until it is released."""
 
     code = "halted"
+
+
+class NoLimit(Conflict):
+    """A budget of real money without a limit holds nothing; set a limit first."""
+
+    code = "no_limit"
 
 
 class NotEligible(Conflict):

@@ -34,6 +34,7 @@ STATUSES: dict[type[domain.GaelpError], tuple[int, str, str]] = {
     domain.ExceedsHold: (409, "exceeds_hold", "Conflict"),
     domain.Unbookable: (409, "unbookable", "Conflict"),
     domain.Halted: (409, "halted", "Conflict"),
+    domain.NoLimit: (409, "no_limit", "Conflict"),
     domain.NotEligible: (409, "not_eligible", "Conflict"),
     domain.BudgetExceeded: (402, "budget_exceeded", "Over budget"),
     domain.QueueFull: (429, "queue_full", "Too many"),
