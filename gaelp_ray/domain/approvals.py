@@ -285,7 +285,8 @@ def _faults(
     if (approval.purpose, approval.subject) != (need.purpose, need.subject):
         yield f"is for {approval.purpose} of {approval.subject}"
     if (approval.period, approval.change) != (need.period, need.change):
-        yield f"is for {approval.change or f'the {approval.period} limit'}"
+        named = approval.change or (f"the {approval.period} limit" if approval.period else "nothing exactly")
+        yield f"is for {named}"
     state = approval.at(now).state
     if state is not ApprovalState.APPROVED:
         yield f"is {state}"
