@@ -67,7 +67,8 @@ async def hold(caller: Principal, account_id: int, body: HoldIn) -> tuple[Receip
         refuse_action(body)
         [outcome] = await context().book([asked], found.account_ids)
         return granted(outcome), None
-    await context().read(budgets.require_eligible, found.account)
+    if await context().holds.get(asked.key) is None:  # Else it is asked for again, and gets the first answer.
+        await context().read(budgets.require_eligible, found.account)
     action = _action(int(found.account.subject), asked.currency, body)
     reported = body.reported.facts() if body.reported is not None else Reported()
     admission = await context().admit(action, asked, reported)

@@ -73,6 +73,8 @@ class Cashier:
             # The job goes on once this is held, whatever becomes of the post.
             at_expiry=AtExpiry.SPEND,
             job_id=order.job_id,
+            # Another attempt of the job may be bound by other accounts.
+            named=f"job {order.job_id}",
         )
         post = Post(key=f"job {order.job_id} post {key}", hold_key=hold.key)
         outcome, _ = await self._submit(order, [hold, post])
@@ -132,6 +134,7 @@ class Cashier:
             ttl=ORDER_TTL,
             # Whatever was ordered may have been delivered. No job: an order may outlive it.
             at_expiry=AtExpiry.SPEND,
+            named=f"agent {order.agent_id} campaign {proposal.campaign}",
         )
         reported = Reported(standing.profit_micros, standing.peak_profit_micros, standing.series)
         found = await until_answered(lambda: self._through_gate(action, hold, reported))

@@ -364,14 +364,25 @@ class Budgets:
         return self._book(f"/budgets/{budget_id}/spends", body)
 
     def correct(
-        self, budget_id: int, delta_micros: int, *, counted_at: datetime, reason: str, key: str | None = None
+        self,
+        budget_id: int,
+        delta_micros: int,
+        *,
+        reason: str,
+        counted_at: datetime | None = None,
+        hold_key: str | None = None,
+        key: str | None = None,
     ) -> Receipt:
-        """Book a difference beside what was booked wrongly. Needs an admin's token."""
+        """Book a difference beside what was booked wrongly. Needs an admin's token.
+
+        ``hold_key`` names the hold whose spending is corrected; then ``counted_at`` is by default its moment.
+        """
         body = {
             "key": key or _made_up(),
             "delta_micros": delta_micros,
             "counted_at": counted_at,
             "reason": reason,
+            "hold_key": hold_key,
         }
         return self._book(f"/budgets/{budget_id}/corrections", body)
 

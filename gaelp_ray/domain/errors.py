@@ -18,6 +18,7 @@
     │   ├── AlreadyVoided       the hold was given back
     │   ├── HoldExpired         the hold ran out of time
     │   ├── ExceedsHold         more than was held
+    │   ├── Unbookable          what is booked already does not add up
     │   ├── Halted              a kill switch is engaged
     │   ├── NoLimit             a budget of real money has no limit, so it holds nothing
     │   └── NotEligible         evidence or approvals are missing
@@ -148,6 +149,12 @@ class ExceedsHold(Conflict):
     """More than was held; settle the hold if it was spent already."""
 
     code = "exceeds_hold"
+
+
+class Unbookable(Conflict):
+    """What is booked already does not add up, so nothing more is; an operator of the service must look."""
+
+    code = "unbookable"
 
 
 class Halted(Conflict):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from gaelp_ray.domain import loosening as rules
 from gaelp_ray.domain.access import SYSTEM, Principal
 from gaelp_ray.domain.agents import Agent, AgentType
-from gaelp_ray.domain.budgets import Alert, Usage, marks_passed
+from gaelp_ray.domain.budgets import Usage, told
 from gaelp_ray.domain.errors import Conflict, Forbidden, InvalidInput, NotFound
 from gaelp_ray.domain.ledger import Account, Limit, Money, NewAccount, Scope, check_opening
 from gaelp_ray.domain.loosening import Loosening
@@ -68,11 +68,9 @@ def set_limit(
     before = account_store.limits(tx, [account_id])[account_id]
     account_store.set_limit(tx, limit, now=now)
     empty = _empty(account, limit, now)
-    key = (account_id, period, empty.window.starts_at)
-    usage = ledger_store.ensure_windows(tx, {key: empty})[key]
-    if marks := marks_passed(usage):
-        usage = replace(usage, told_percent=marks[-1])
-        ledger_store.write_usages(tx, [usage], [Alert(usage, mark, now) for mark in marks])
+    found = ledger_store.windows(tx, [empty]).values()
+    usage, alerts = told(next(usage for usage in found if now in usage.window), now)
+    ledger_store.write_usages(tx, [usage], alerts)
     _audit(tx, before, limit, by, now)
     return usage
 
@@ -182,9 +180,8 @@ def usages_of(connection: Connection, owners: Sequence[Account], *, now: datetim
     """As ``usages``, of many accounts by their ids."""
     limits = account_store.limits(connection, [owner.id for owner in owners])
     empty = [_empty(owner, limit, now) for owner in owners for limit in limits[owner.id]]
-    needed = {(usage.account_id, usage.period, usage.window.starts_at): usage for usage in empty}
     found: dict[int, list[Usage]] = {owner.id: [] for owner in owners}
-    for usage in (needed | ledger_store.read_windows(connection, needed)).values():
+    for usage in ledger_store.present(connection, empty, now=now):
         found[usage.account_id].append(usage)
     return found
 
@@ -204,9 +201,8 @@ def limited(
     )
     owners = {account.id: account for account, _ in found}
     empty = [_empty(account, limit, now) for account, limit in found]
-    needed = {(usage.account_id, usage.period, usage.window.starts_at): usage for usage in empty}
-    booked = ledger_store.read_windows(connection, needed) if needed else {}
-    return [(owners[usage.account_id], usage) for usage in (needed | booked).values()]
+    usages = ledger_store.present(connection, empty, now=now)
+    return [(owners[usage.account_id], usage) for usage in usages]
 
 
 def _opened(tx: Connection, new: NewAccount, now: datetime) -> Account:

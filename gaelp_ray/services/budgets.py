@@ -23,6 +23,7 @@ from gaelp_ray.store import agents as agent_store
 from gaelp_ray.store import ledger as ledger_store
 from gaelp_ray.store import quotas as quota_store
 from gaelp_ray.store.accounts import Reader
+from gaelp_ray.store.positions import Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ class Purse:
     account: Account
     #: Every account that what is held spans.
     account_ids: tuple[int, ...]
+    #: What its caller named them by; others may be bound later.
+    named: str | None = None
     #: An operator books: also what passed no hold, and on accounts that others share.
     operates: bool = False
     #: Of these accounts the agent's own and its owner's.
@@ -155,6 +158,7 @@ def purse(connection: Connection, ask: Ask) -> Purse:
     return Purse(
         account,
         tuple(each.id for each in chain),
+        f"budget {account.id} campaign {ask.campaign or ''}",
         operates,
         tuple(each.id for each in chain if each.scope in {Scope.AGENT, Scope.USER}),
         ask.campaign or None,
@@ -208,14 +212,19 @@ def holds(connection: Connection, keys: Iterable[str]) -> dict[str, HeldMoney]:
 
 
 def alerts(
-    connection: Connection, *, by: Principal, account_id: int | None = None, after: int = 0, limit: int
+    connection: Connection, account_id: int, *, by: Principal, after: int = 0, limit: int
 ) -> list[tuple[int, Alert]]:
-    """Of one account, or for operators of all; ids above ``after``."""
-    if account_id is None:
-        roles.require(connection, Role.OPERATOR, by=by)
-    else:
-        visible(connection, account_id, by=by)
-    return statements.alerts(connection, account_id=account_id, after=after, limit=limit)
+    """Of one account, ids above ``after``."""
+    visible(connection, account_id, by=by)
+    return statements.alerts(connection, account_id, after=after, limit=limit)
+
+
+def all_alerts(
+    connection: Connection, *, by: Principal, after: Position | None = None, limit: int
+) -> list[tuple[Position, Alert]]:
+    """Of every account, each with its place. Needs the role of an operator."""
+    roles.require(connection, Role.OPERATOR, by=by)
+    return statements.all_alerts(connection, after=after, limit=limit)
 
 
 def _another(

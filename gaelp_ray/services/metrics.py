@@ -8,9 +8,9 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from gaelp_ray.domain.access import Principal
-from gaelp_ray.domain.booking import LEEWAY
 from gaelp_ray.domain.errors import InvalidInput
 from gaelp_ray.domain.metrics import MetricPoint, check_values
+from gaelp_ray.domain.periods import LEEWAY
 from gaelp_ray.services import agents as agent_service
 from gaelp_ray.store import jobs as job_store
 from gaelp_ray.store import metrics as metric_store

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
+from gaelp_ray.domain import periods
 from gaelp_ray.domain.access import SYSTEM, Principal
 from gaelp_ray.domain.approvals import Approval, Need, Purpose
 from gaelp_ray.domain.errors import Denied, Halted, IdempotencyConflict, InvalidInput, NoLimit, NotEligible
@@ -34,6 +35,7 @@ from gaelp_ray.store import accounts as account_store
 from gaelp_ray.store import reviews as review_store
 from gaelp_ray.store import statements
 from gaelp_ray.store import switches as switch_store
+from gaelp_ray.store.positions import Position
 from gaelp_ray.store.reviews import Violation
 
 _HOUR = timedelta(hours=1)
@@ -139,15 +141,20 @@ def violations(
     severity: Severity | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
-    after: int = 0,
+    after: Position | None = None,
     limit: int,
 ) -> list[Violation]:
-    """Broken rules in the order in which they were recorded: of one agent, or for an auditor of all."""
+    """Broken rules in the order in which they were recorded: of one agent, or for an auditor of all.
+
+    Who goes on from the place of the last misses none.
+    """
+    if since is not None and until is not None:
+        periods.check(since, until)
     if agent_id is None:
         roles.require(connection, Role.AUDITOR, by=by)
     else:
         agents.get(connection, agent_id, by=by)
-    return review_store.violations_page(
+    return review_store.violations_feed(
         connection, agent_id=agent_id, severity=severity, since=since, until=until, after=after, limit=limit
     )
 

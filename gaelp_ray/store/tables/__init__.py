@@ -13,6 +13,7 @@ from gaelp_ray.store.tables.ledger import (
     ledger_entries,
     ledger_operations,
     money_holds,
+    overdue_holds,
 )
 from gaelp_ray.store.tables.safety import (
     approval_votes,
@@ -72,6 +73,7 @@ __all__ = [
     "metric_points",
     "money_holds",
     "outbox",
+    "overdue_holds",
     "platform_corrections",
     "platform_reports",
     "policies",

@@ -25,7 +25,7 @@ from gaelp_ray.domain.roles import Role
 from gaelp_ray.domain.safety.policies import Attach
 from gaelp_ray.domain.safety.verdicts import Severity
 from gaelp_ray.domain.switches import SwitchScope
-from gaelp_ray.store.tables.core import at_column, id_column, metadata, one_of
+from gaelp_ray.store.tables.core import Xid8, at_column, id_column, metadata, one_of
 
 #: Who changed what: one chain, each row sealed with the hash of the one before. A trigger keeps rows as
 #: they are.
@@ -137,8 +137,11 @@ violations = Table(
     Column("message", Text, nullable=False),
     Column("reviewed_id", BigInteger, ForeignKey("reviewed_actions.id"), nullable=False),
     at_column("at"),
+    # Readers stop below pg_snapshot_xmin: ids of different agents may commit out of order.
+    Column("xid", Xid8, nullable=False, server_default=text("pg_current_xact_id()")),
     CheckConstraint(one_of("severity", [str(s) for s in Severity]), name="severity"),
     Index("ix_violations_agent_id_id", "agent_id", "id"),
+    Index("ix_violations_xid_id", "xid", "id"),
     Index("ix_violations_at", "at"),
 )
 

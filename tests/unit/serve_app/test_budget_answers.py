@@ -103,7 +103,9 @@ class Replica:
     async def _purse(self, ask: Ask) -> Purse | GaelpError:
         if ask.campaign in self.closed:
             return Forbidden("You are no member of that campaign.")
-        return self.refusal or Purse(self.account, (3, 7), ask.by.user in self.operators, (7,), ask.campaign)
+        return self.refusal or Purse(
+            self.account, (3, 7), operates=ask.by.user in self.operators, own_ids=(7,), campaign=ask.campaign
+        )
 
     async def _hold(self, key: str) -> HeldMoney | None:
         return self.holds.get(key)

@@ -32,6 +32,7 @@ STATUSES: dict[type[domain.GaelpError], tuple[int, str, str]] = {
     domain.AlreadyVoided: (409, "already_voided", "Conflict"),
     domain.HoldExpired: (409, "hold_expired", "Conflict"),
     domain.ExceedsHold: (409, "exceeds_hold", "Conflict"),
+    domain.Unbookable: (409, "unbookable", "Conflict"),
     domain.Halted: (409, "halted", "Conflict"),
     domain.NoLimit: (409, "no_limit", "Conflict"),
     domain.NotEligible: (409, "not_eligible", "Conflict"),

@@ -8,7 +8,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0009"
-down_revision = "0006"
+down_revision = "0008"
 
 COLUMNS: tuple[tuple[str, Callable[[], sa.Column[Any]]], ...] = (
     ("approvals", lambda: sa.Column("period", sa.Text())),
