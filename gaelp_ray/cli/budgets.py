@@ -354,7 +354,7 @@ def _bar(usage: BudgetUsage) -> Text:
     limit = usage.limit_micros
     if limit is None:
         return Text("")
-    used = usage.posted_micros + usage.pending_micros
+    used = max(0, usage.posted_micros) + usage.pending_micros
     percent = 100 if used >= limit else used * 100 // limit
     style = "red" if percent >= _FULL else "yellow" if percent >= _WARN else "green"
     # Something spent is never nothing on the bar.
