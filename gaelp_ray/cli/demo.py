@@ -75,12 +75,12 @@ def demo(
 @contextmanager
 def service(settings: Settings, *, keep: bool) -> Iterator[bool]:
     """The service, started if it is not up and then stopped again; tells whether it stays up."""
-    if local.is_up(settings):
+    if local.is_ours(settings):
         yield True
         return
     out.print("Starting gaelp-ray on this machine.")
+    local.start(settings)
     try:
-        local.start(settings)
         yield keep
     finally:
         if not keep:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
+from gaelp_ray import __version__
 from gaelp_ray.cli import (
     agents,
     approvals,
@@ -41,6 +45,14 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"gaelp {__version__}")
+        raise typer.Exit
+
+
 local.register(app)
 app.command()(demo)
 app.command()(demo_budget)
@@ -65,6 +77,15 @@ app.add_typer(audit.app, name="audit")
 tokens.register(app)
 
 
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version.")
+    ] = False,
+) -> None:
+    """Register advertising agents, train them, watch them live."""
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command, by default from ``sys.argv``, and leave with its exit code.
 
@@ -76,12 +97,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sentence = error.message
     except ValidationError as error:
         sentence = _wrong_setting(error)
+    except SettingsError as error:
+        sentence = f"A setting is not valid JSON: {error}."
+    except BrokenPipeError:
+        # Who read the output has had enough; what is left to flush at the end would be told as an error.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        sentence = f"{where}{error.strerror or error}."
     print_error(sentence)
     sys.exit(1)
 
 
 def _wrong_setting(error: ValidationError) -> str:
-    """The first of the settings that cannot be read."""
-    first = error.errors()[0]
+    """The first of the settings that cannot be read. Never its value, which may be a secret."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    why = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return f"The settings do not go together: {why}."
     name = "_".join(map(str, first["loc"])).upper()
-    return f"The setting GAELP_{name} is not valid: {first['msg']}."
+    return f"The setting GAELP_{name} is not valid: {why[:1].lower() + why[1:]}."
