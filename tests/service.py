@@ -83,7 +83,7 @@ class Service:
         self.environment.pop("GAELP_TOKEN", None)
         self._names = itertools.count(1)
 
-    def gaelp(self, *arguments: str, timeout: float = 240, **more: Any) -> subprocess.CompletedProcess[str]:
+    def gaelp(self, *arguments: str, timeout: float = 480, **more: Any) -> subprocess.CompletedProcess[str]:
         """Run the CLI as a user does."""
         return subprocess.run(
             [GAELP, *arguments],

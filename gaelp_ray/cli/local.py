@@ -6,17 +6,15 @@ from typing import Annotated, Any
 
 import httpx
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gaelp_ray.cli.output import out
 from gaelp_ray.cli.steps import Steps
 from gaelp_ray.client.address import local_url
 from gaelp_ray.config import Settings
 from gaelp_ray.domain.errors import SetupError
 from gaelp_ray.domain.resources import parse_quantity
-
-console = Console()
 
 
 def register(app: typer.Typer) -> None:
@@ -47,7 +45,7 @@ def up(
 def down() -> None:
     """Stop what `gaelp up` started. Data stays; at the next `up` jobs go on from their checkpoints."""
     stop(Settings())
-    console.print("gaelp is down.")
+    out.print("gaelp is down.")
 
 
 def status() -> None:
@@ -63,7 +61,7 @@ def status() -> None:
         table.add_row(part, "up" if lives else Text("down", style="red"))
     if parts["API"]:
         _add_figures(table, _ask_status(settings))
-    console.print(table)
+    out.print(table)
     for name, url in urls(settings).items():
         _print_link(name, url)
     dead = [part for part, lives in parts.items() if not lives]
@@ -114,7 +112,7 @@ def migrate() -> None:
     from gaelp_ray.cli import machine  # noqa: PLC0415
 
     revision = machine.migrate(machine.with_database(Settings()))
-    console.print(f"The database is at revision {revision}.")
+    out.print(f"The database is at revision {revision}.")
 
 
 def start(settings: Settings, *, address: str | None = None) -> None:
@@ -183,4 +181,4 @@ def urls(settings: Settings) -> dict[str, str]:
 
 def _print_link(name: str, target: str) -> None:
     # Not wrapped: a link must stay whole to be followed.
-    console.print(f"{name:<15} {target}", markup=False, highlight=False, soft_wrap=True)
+    out.print(f"{name:<15} {target}", markup=False, highlight=False, soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -91,6 +92,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     0 is success, 1 an error, told in one sentence on stderr, and 2 a command that was written wrongly.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that cannot show a character is no reason to show nothing.
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(args=arguments, prog_name="gaelp")
     except GaelpError as error:

@@ -46,6 +46,7 @@ def named(service: Service, name: str) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.timeout(1200)
 def test_jobs_survive_down_and_a_power_cut(fresh: Service) -> None:
     fresh.up()
     fresh.up()
@@ -94,9 +95,10 @@ def interrupted(service: Service, step: str, sent: signal.Signals) -> None:
     else:
         pytest.fail(f"it never came to {step!r}")
     starting.stderr.close()
-    assert starting.wait(90) != 0
+    assert starting.wait(120) != 0
 
 
+@pytest.mark.timeout(1200)
 def test_a_start_that_does_not_end_leaves_nothing_and_the_next_one_works(fresh: Service) -> None:
     interrupted(fresh, "Starting PostgreSQL", signal.SIGKILL)
     interrupted(fresh, "Starting Ray", signal.SIGINT)
@@ -171,13 +173,14 @@ def cluster_of(dashboard: str, script: Path) -> str:
         env=environment | {"RAY_AUTH_MODE": "disabled"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     (line,) = [line for line in submitted.stdout.splitlines() if line.startswith("cluster ")]
     return line.rpartition(":")[2]
 
 
+@pytest.mark.timeout(1200)
 def test_two_services_on_a_machine_never_meet(service: Service, fresh: Service, tmp_path: Path) -> None:
     script = tmp_path / "who.py"
     script.write_text(
