@@ -91,6 +91,10 @@ class Settings(BaseSettings):
     launchers: int = Field(default=2, ge=1, le=64, description="Launcher actors.")
     hub_shards: int = Field(default=1, ge=1, le=16, description="Metrics hub actors.")
     budget_guards: int = Field(default=1, ge=1, le=16, description="Budget guard actors.")
+    followers_per_user: int = Field(
+        default=50, ge=1, description="Logs and agents that one user may follow at once on each API replica."
+    )
+    followers: int = Field(default=500, ge=1, description="The same for all users together.")
     pool_size: int = Field(default=8, ge=1, description="Database connections per process.")
 
     tick: Duration = Field(default=timedelta(seconds=1), description="Longest time between scheduler ticks.")

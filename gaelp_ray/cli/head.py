@@ -82,8 +82,17 @@ def start(settings: Settings) -> str:
             command, env=environment, stdout=output, stderr=output, check=False, start_new_session=True
         )
     if started.returncode != 0:
-        raise SetupError(f"Ray did not start; its words are in {log}.")
+        raise SetupError(f"Ray did not start{_last_words(log)}; its words are in {log}.")
     return address(settings)
+
+
+def _last_words(log: Path) -> str:
+    """The last error that the log tells, for the sentence that names it."""
+    with contextlib.suppress(OSError):
+        for line in reversed(log.read_text(errors="replace").splitlines()):
+            if "Error" in line or "rror:" in line:
+                return f" ({line.strip().rstrip('.')[:300]})"
+    return ""
 
 
 def stop(data_dir: Path) -> None:

@@ -37,6 +37,7 @@ from gaelp_ray.cli.output import print_error
 from gaelp_ray.cli.queue import queue
 from gaelp_ray.cli.replay import replay
 from gaelp_ray.cli.savings import savings
+from gaelp_ray.cli.service_log import logs
 from gaelp_ray.cli.violations import violations
 from gaelp_ray.domain.errors import GaelpError
 
@@ -60,6 +61,7 @@ app.command()(demo_budget)
 app.add_typer(agents.app, name="agents")
 app.add_typer(jobs.app, name="jobs")
 app.command()(metrics)
+app.command()(logs)
 app.command()(queue)
 app.add_typer(quotas.app, name="quotas")
 app.add_typer(holds.app, name="holds")
