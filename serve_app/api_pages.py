@@ -1,4 +1,4 @@
-"""The page that explains the API, with everything that it loads: it works where there is no way to the internet."""
+"""The page that explains the API, with everything that it loads, so that it needs no internet."""
 
 from __future__ import annotations
 
