@@ -29,7 +29,10 @@ from gaelp_ray.services.budgets import Ask, Purse
 from gaelp_ray.services.reviews import Admission, Reported
 from gaelp_ray.store import agents as agent_store
 from gaelp_ray.store import jobs as job_store
+from gaelp_ray.store import logs as log_store
+from gaelp_ray.store.logs import LogEnd
 from serve_app.coalesce import Coalescer
+from serve_app.followers import Followers
 from serve_app.live import LiveFeed
 
 log = logging.getLogger("gaelp_ray.http")
@@ -64,6 +67,8 @@ class ApiContext:
         self.holds: Coalescer[str, HeldMoney] = Coalescer(
             lambda keys: self.store.read(budget_service.holds, keys)
         )
+        self.log_ends: Coalescer[int, LogEnd] = Coalescer(lambda ids: self.store.read(log_store.ends, ids))
+        self.followers = Followers(of_user=settings.followers_per_user, in_all=settings.followers)
         self.actors: ControlPlane = handles.ensure(settings)
         self.live = LiveFeed(self.store, self.actors.hubs)
         self._hint: asyncio.TimerHandle | None = None

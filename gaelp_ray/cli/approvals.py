@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gaelp_ray.cli.options import AsJson, Limit
+from gaelp_ray.cli.options import AsJson, Cursor, Limit
 from gaelp_ray.cli.output import print_json, print_record, print_table
 from gaelp_ray.cli.session import connect
 from gaelp_ray.client import Approval
@@ -24,13 +24,14 @@ def list_approvals(
     purpose: Annotated[Purpose | None, typer.Option(help="Only for this.")] = None,
     subject: Annotated[str | None, typer.Option(help="Only of this, e.g. 'version 12'.")] = None,
     limit: Limit = 100,
+    cursor: Cursor = None,
     as_json: AsJson = False,
 ) -> None:
     """List approvals: yours, or with a role all."""
     with connect() as gaelp:
-        found = gaelp.approvals.list(purpose=purpose, subject=subject, limit=limit).items
+        page = gaelp.approvals.list(purpose=purpose, subject=subject, limit=limit, cursor=cursor)
     if as_json:
-        return print_json(found)
+        return print_json(page)
     return print_table(
         ("id", "purpose", "subject", "state", "amount micros", "asked by", "votes", "expires", "reason"),
         [
@@ -45,8 +46,9 @@ def list_approvals(
                 a.expires_at,
                 a.reason,
             )
-            for a in found
+            for a in page.items
         ],
+        more=page.next_cursor,
         empty="No approvals.",
     )
 

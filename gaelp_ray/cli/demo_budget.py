@@ -91,7 +91,7 @@ def demo_budget(
         _show_audit(stand)
         faults = [*_check_statement(stand), *_check_books(stand, last)]
     for fault in faults:
-        err.print(f"[red]{fault}[/red]")
+        err.print(fault, style="red")
     raise typer.Exit(1 if faults else 0)
 
 

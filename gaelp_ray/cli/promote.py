@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gaelp_ray.cli.options import AsJson, pairs
-from gaelp_ray.cli.output import out, print_json, print_record, print_table
+from gaelp_ray.cli.output import out, print_items, print_json, print_record, print_table
 from gaelp_ray.cli.session import connect
 from gaelp_ray.client import Evidence, Promotion
 from gaelp_ray.domain.errors import InvalidInput
@@ -95,7 +95,7 @@ def evidence(agent_id: AgentId, version: Version, as_json: AsJson = False) -> No
     with connect() as gaelp:
         found = gaelp.promotions.evidence(agent_id, version)
     if as_json:
-        return print_json(found)
+        return print_items(found)
     return print_table(
         ("id", "source", "jobs", "baseline", "seeds", "effect", "from", "to", "safety", "by", "at"),
         [

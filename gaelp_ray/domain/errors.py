@@ -24,6 +24,7 @@
     │   └── NotEligible         evidence or approvals are missing
     ├── BudgetExceeded          the spend would pass the limit
     ├── QueueFull               too many jobs wait already
+    ├── TooManyFollowers        too many logs or agents are followed already
     ├── TooLarge                the request body is over the limit
     ├── Unavailable             a part we need does not answer; nothing was changed
     └── SetupError              the machine or its configuration is not ready
@@ -197,6 +198,12 @@ class Unavailable(GaelpError):
     """A part of the service does not answer; nothing was changed, try again."""
 
     code = "unavailable"
+
+
+class TooManyFollowers(GaelpError):
+    """Too many logs or agents are followed already; end one and try again."""
+
+    code = "too_many_followers"
 
 
 class SetupError(GaelpError):

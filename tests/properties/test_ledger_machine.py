@@ -63,7 +63,9 @@ HOUR = timedelta(hours=1)
 #: How long before a period reports are looked at as well.
 LEEWAY = timedelta(minutes=5)
 #: What is checked; less than all of it shows which check finds what.
-CHECKS = frozenset({"answers", "refusals", "grants", "windows", "expiry", "orders", "marks", "books"})
+CHECKS = frozenset(
+    {"answers", "spent", "refusals", "grants", "windows", "expiry", "orders", "marks", "books"}
+)
 
 #: Every row that anything adds or changes.
 BOOKS = """
@@ -337,6 +339,9 @@ class LedgerMachine(RuleBasedStateMachine):
         self.asked += batch
         outcomes = self.bank.submit(batch)
         found = list(map(name, outcomes))
+        for request, answer, wanted in zip(batch, found, expected, strict=True):
+            recorded = isinstance(request, Hold) or " " not in wanted or answer != "invalid_input"
+            self.checks_that("spent", recorded, f"{request} must be recorded")
         self.checks_that("answers", found == expected, f"{found}, not {expected}")
         self.no_hold_was_granted_past_a_limit()
         return outcomes
@@ -534,5 +539,5 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 def test_no_order_of_operations_passes_a_limit_or_loses_a_micro(store: Store) -> None:
-    chosen = settings(max_examples=int(os.environ.get("LEDGER_EXAMPLES", "60")), stateful_step_count=20)
+    chosen = settings(max_examples=int(os.environ.get("LEDGER_EXAMPLES", "40")), stateful_step_count=20)
     run_state_machine_as_test(lambda: LedgerMachine(store), settings=chosen)

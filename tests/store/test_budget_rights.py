@@ -21,7 +21,7 @@ from gaelp_ray.services import agents, audit, budgets, members, promotions, role
 from gaelp_ray.services.budgets import Ask, Purse
 from gaelp_ray.store.engine import Store
 from tests import evidence
-from tests.bank import Bank, a_hold
+from tests.bank import Bank, a_hold, a_spend
 from tests.builders import ADMIN, ANN, BOB, T0, World, an_agent
 
 CAT = Principal("cat")
@@ -31,6 +31,8 @@ DAY = timedelta(days=1)
 
 class House(Bank):
     """Ann, whose team is ads, has an agent; Olga operates; Bob is a teammate and Cat is nobody."""
+
+    agents_own: Account
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
@@ -342,3 +344,47 @@ def test_a_spend_without_a_hold_is_an_operators_or_counts_for_its_owner_only(hou
     with pytest.raises(Forbidden, match="operator or by a report"):
         _ = house.purse(real, ANN).charged_ids
     assert real.id in house.purse(real, OPERATOR).charged_ids
+
+
+#: What changes which accounts bind an agent's spending.
+CHANGES: dict[str, Callable[[House], object]] = {
+    "a team budget is opened": lambda h: h.budget(Scope.TEAM, "ads", total=1),
+    "a budget of the owner is opened": lambda h: h.budget(Scope.USER, "ann", total=1),
+    "the global budget is opened": lambda h: h.budget(Scope.GLOBAL, total=1),
+    "the campaign gets a budget": lambda h: h.budget(Scope.CAMPAIGN, "spring", total=1),
+    "its limit is lowered": lambda h: h.raise_to(h.agents_own, 1, by=ANN),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_the_same_again_gets_the_first_answer_whatever_binds_it_since(house: House, case: str) -> None:
+    house.agents_own = account = house.budget(Scope.AGENT, str(house.agent.id))
+
+    def ask(key: str) -> list[object]:
+        purse = house.purse(account, OPERATOR, "spring")
+        given = {"named": purse.named, "amount": 9}
+        return [
+            house.ask(a_hold(f"{key} hold", *purse.account_ids, **given)),
+            house.ask(replace(a_spend(f"{key} spend", *purse.account_ids, amount=9), named=purse.named)),
+        ]
+
+    first = ask("one")
+    assert all(isinstance(answer, Receipt) for answer in first)
+    before = house.used(account.id)
+    CHANGES[case](house)
+    assert ask("one") == first
+    assert house.used(account.id) == before, "nothing is booked twice"
+    assert house.differences() == []
+
+
+def test_a_user_who_moved_to_another_team_gets_the_first_answer(house: House) -> None:
+    account = house.budget(Scope.AGENT, str(house.agent.id))
+    house.budget(Scope.TEAM, "ads")
+    house.budget(Scope.TEAM, "search")
+    first = house.purse(account, ANN)
+    asked = a_hold("h", *first.account_ids, named=first.named)
+    receipt = house.ask(asked)
+    World(house.store).quota("ann", team="search")
+    then = house.purse(account, ANN)
+    assert then.account_ids != first.account_ids
+    assert house.ask(replace(asked, account_ids=then.account_ids)) == receipt

@@ -194,7 +194,7 @@ def test_a_statement_is_a_table_json_or_csv(gaelp: Run, service: Service) -> Non
     service.answers["GET /budgets/7/statement"] = answer
 
     assert "-2.5" in gaelp("budgets", "statement", "7", "--since", "2026-01-01").out
-    assert gaelp("budgets", "statement", "7", "--json").json[0]["balance_posted_micros"] == 2_000_000
+    assert gaelp("budgets", "statement", "7", "--json").json["items"][0]["balance_posted_micros"] == 2_000_000
     assert gaelp("budgets", "statement", "7", "--csv").out == csv
 
 

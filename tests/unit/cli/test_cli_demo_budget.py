@@ -56,7 +56,7 @@ STATEMENT = [line(1, LIMIT, 0, (LIMIT, 0)), line(2, -LIMIT, LIMIT - 5000, (0, LI
 def machine(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was done to this machine."""
     done: list[str] = []
-    monkeypatch.setattr(demo.local, "is_up", lambda _: False)
+    monkeypatch.setattr(demo.local, "is_ours", lambda _: False)
     monkeypatch.setattr(demo.local, "start", lambda _: done.append("start"))
     monkeypatch.setattr(demo.local, "stop", lambda _: done.append("stop"))
     monkeypatch.setattr(demo_budget, "make", lambda _, user, **__: f"token-of-{user}")

@@ -146,7 +146,7 @@ def test_violations_are_listed_and_counted(gaelp: Run, service: Service) -> None
     service.answers["GET /violations/counts"] = counts
     assert "50 are lost." in gaelp("violations").out
     assert "50 are lost." in gaelp("violations", "7", "--severity", "halt").out
-    assert gaelp("violations", "--counts", "--json").json == counts["items"]
+    assert gaelp("violations", "--counts", "--json").json["items"] == counts["items"]
 
 
 def test_approvals_are_asked_for_and_voted_on(gaelp: Run, service: Service) -> None:

@@ -517,6 +517,23 @@ def test_an_account_that_closed_still_resolves_what_it_holds() -> None:
     assert name(ledger.ask(a_post("a"))) == "post 10"
 
 
+def test_an_operation_that_cannot_be_booked_keeps_no_other() -> None:
+    ledger = bank({1: {Period.DAY: 100, Period.TOTAL: None}})
+    ledger.submit([a_hold("good"), a_hold("bad"), a_hold("less", amount=20)])
+    # As if more were held than was ever booked, or on an account that is gone.
+    ledger.book.holds["bad"] = replace(ledger.book.holds["bad"], account_ids=(9,))
+    ledger.book.holds["less"] = replace(ledger.book.holds["less"], amount_micros=1000)
+    before = dict(ledger.book.holds), dict(ledger.book.usages)
+    outcomes = ledger.submit([a_void("bad"), a_settlement("less", 5)])
+    assert [name(outcome) for outcome in outcomes] == ["unbookable"] * 2
+    assert (ledger.book.holds, ledger.book.usages) == before
+    assert ledger.changes is not None
+    assert (ledger.changes.entries, ledger.changes.answers, ledger.changes.resolved) == ([], {}, {})
+    assert [request.key for request, _ in ledger.changes.faults] == ["void bad", "settle less"]
+    outcomes = ledger.submit([a_void("bad"), a_post("good", 4), a_hold("new")])
+    assert [name(outcome) for outcome in outcomes] == ["unbookable", "post 4", "hold 10"]
+
+
 def test_a_refusal_of_what_is_not_there_yet_is_not_remembered() -> None:
     ledger = bank()
     early: list[Request] = [

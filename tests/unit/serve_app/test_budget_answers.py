@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import io
 from collections.abc import Callable, Iterable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,10 +25,14 @@ from gaelp_ray.domain.errors import (
 )
 from gaelp_ray.domain.ledger import (
     AtExpiry,
+    Correct,
+    Entry,
     HeldMoney,
     Hold,
     HoldState,
+    Line,
     Money,
+    Operation,
     Outcome,
     Post,
     Receipt,
@@ -38,7 +44,9 @@ from gaelp_ray.domain.ledger import (
     operation,
 )
 from gaelp_ray.domain.safety.verdicts import Action, Allow, Clip, Deny, Halt, Reason, Severity
+from gaelp_ray.domain.windows import ALWAYS
 from gaelp_ray.services import budgets as service
+from gaelp_ray.services import statements
 from gaelp_ray.services.budgets import Ask, Purse
 from gaelp_ray.services.reviews import Admission, Reported
 from serve_app import auth
@@ -48,6 +56,7 @@ from serve_app.context import ApiContext
 from tests.bank import an_account
 from tests.builders import T0
 
+ANN = {"Authorization": "Bearer ann"}
 REASON = Reason("bid_cap", "A bid of 3 is above 1.", Severity.CLIP, "safe@1", 1)
 
 
@@ -517,3 +526,85 @@ def test_a_guard_that_answers_is_listened_to(monkeypatch: pytest.MonkeyPatch) ->
         return ["receipt"]
 
     assert ask(monkeypatch, quick) == ["receipt"]
+
+
+def test_a_correction_of_a_hold_is_booked_where_the_hold_is(api: Replica) -> None:
+    api.held("user root k", on=(3, 7))
+    body = {"key": "c", "delta_micros": -5, "reason": "typo", "hold_key": "k"}
+    assert api.send("POST", "/7/corrections", body, by="root").status_code == 201
+    [asked] = api.asked
+    assert isinstance(asked, Correct)
+    assert (asked.hold_key, asked.account_ids, asked.counted_at) == ("user root k", (3, 7), T0)
+    assert api.send("POST", "/7/corrections", body | {"hold_key": "x"}, by="root").status_code == 404
+    del body["hold_key"]
+    refused = api.send("POST", "/7/corrections", body, by="root")
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_input")
+
+
+def test_a_hold_that_is_there_is_answered_again_though_its_agent_may_hold_no_more(real: Replica) -> None:
+    body = {"key": "k", "amount_micros": 5, "action": {"bid_micros": 1}}
+    real.ineligible = NotEligible("Agent 9 is paused.")
+    assert real.send("POST", "/7/holds", body).status_code == 409
+    real.held("user ann k")
+    assert real.send("POST", "/7/holds", body).status_code == 201
+
+
+#: What is asked for, in days from now; from when and until when lines are shown (None: no end).
+SPANS: dict[str, tuple[dict[str, float], float | None, float | None]] = {
+    "nothing": ({}, -30, None),
+    "an end": ({"until": -2}, -32, -2),
+    "an end in the future": ({"until": 2}, -30, None),
+    "a beginning": ({"since": -3}, -3, None),
+    "both": ({"since": -3, "until": -1}, -3, -1),
+    "both, the end in the future": ({"since": -3, "until": 1}, -3, None),
+}
+
+
+@pytest.mark.parametrize("case", SPANS)
+def test_a_statement_shows_the_period_that_was_meant(
+    api: Replica, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    asked, begin, end = SPANS[case]
+    given: dict[str, Any] = {}
+
+    def lines(_connection: None, _account: int, **found: Any) -> list[Any]:
+        given.update(found)
+        return []
+
+    monkeypatch.setattr(statements, "statement", lines)
+    now, day = datetime.now(UTC), timedelta(days=1)
+    params = {name: (now + days * day).isoformat() for name, days in asked.items()}
+    assert api.http.get("/api/v1/budgets/7/statement", params=params, headers=ANN).status_code == 200
+    for name, days in (("since", begin), ("until", end)):
+        if days is None:
+            assert given[name] is None
+        else:
+            assert abs(given[name] - (now + days * day)) < timedelta(minutes=1)
+    # The next page goes on after the last line, whatever was booked or has become old meanwhile.
+    api.http.get("/api/v1/budgets/7/statement", params=params | {"cursor": "17"}, headers=ANN)
+    assert given["after"] == 17
+    if "since" not in asked:
+        assert given["since"] == ALWAYS.starts_at
+
+
+def test_a_period_that_shows_nothing_is_refused(api: Replica) -> None:
+    now, day = datetime.now(UTC), timedelta(days=1)
+    for since, until in ((1, None), (1, 2), (-1, -2)):
+        params = {"since": (now + since * day).isoformat()}
+        if until is not None:
+            params["until"] = (now + until * day).isoformat()
+        answer = api.http.get("/api/v1/budgets/7/statement", params=params, headers=ANN)
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
+
+
+def test_text_of_users_is_no_formula_in_an_exported_statement(
+    api: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = Entry(7, Operation.CORRECT, "user ann =1+1", "user ann @x", 0, -5, T0, T0)
+    monkeypatch.setattr(
+        statements, "statement", lambda *_a, **_k: [Line(1, entry, 0, -5, note="-HYPERLINK()")]
+    )
+    answer = api.http.get("/api/v1/budgets/7/statement", params={"format": "csv"}, headers=ANN)
+    [row] = csv.DictReader(io.StringIO(answer.text))
+    assert (row["key"], row["hold_key"], row["note"]) == ("'=1+1", "'@x", "'-HYPERLINK()")
+    assert (row["posted_micros"], row["balance_posted_micros"]) == ("-5", "-5")
