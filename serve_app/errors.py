@@ -26,6 +26,7 @@ _STATUS: tuple[tuple[type[errors.GaelpError], int], ...] = (
     (errors.TooLarge, 413),
     (errors.InvalidInput, 422),
     (errors.QueueFull, 429),
+    (errors.TooManyFollowers, 429),
     (errors.Unavailable, 503),
     (errors.SetupError, 503),
 )
@@ -36,6 +37,7 @@ _TITLES = {
     403: "Forbidden",
     404: "Not found",
     405: "Method not allowed",
+    408: "Request timeout",
     409: "Conflict",
     413: "Too large",
     422: "Invalid input",
@@ -100,7 +102,7 @@ async def _validation(_request: Request, error: Exception) -> Response:
 
 async def _http(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    code = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}.get(
+    code = {404: "not_found", 405: "method_not_allowed", 408: "request_timeout", 413: "too_large"}.get(
         error.status_code, "http_error"
     )
     detail = "There is nothing at this address." if error.status_code == 404 else str(error.detail)

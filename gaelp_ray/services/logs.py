@@ -8,7 +8,6 @@ from sqlalchemy import Connection
 
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.errors import NotFound
-from gaelp_ray.domain.jobs import TERMINAL
 from gaelp_ray.services import jobs as job_service
 from gaelp_ray.store import attempts as attempt_store
 from gaelp_ray.store import logs as log_store
@@ -59,10 +58,6 @@ def read_on(connection: Connection, attempt_id: int, *, from_byte: int) -> LogPa
     ended = _ended(connection, attempt_id)
     content, position = log_store.read(connection, attempt_id, from_byte=from_byte, limit=CHUNK)
     return LogPart(attempt_id, content, next_byte=position, complete=ended and not content)
-
-
-def finished(connection: Connection, job_id: int, *, by: Principal) -> bool:
-    return job_service.get(connection, job_id, by=by).state in TERMINAL
 
 
 def _ended(connection: Connection, attempt_id: int) -> bool:

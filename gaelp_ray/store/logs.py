@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from gaelp_ray.domain.logs import left_out
-from gaelp_ray.store.tables import log_chunks
+from gaelp_ray.store.tables import attempts, log_chunks
 
 
 def append(tx: Connection, attempt_id: int, start_byte: int, content: bytes, *, now: datetime) -> None:
@@ -31,6 +33,29 @@ def shorten(tx: Connection, attempt_id: int, *, end_byte: int, limit_bytes: int)
             end <= end_byte - (limit_bytes - head),
         )
     )
+
+
+@dataclass(frozen=True)
+class LogEnd:
+    """How far the log of an attempt reaches, and whether it may still grow."""
+
+    bytes: int
+    ended: bool
+
+
+def ends(connection: Connection, attempt_ids: Sequence[int]) -> dict[int, LogEnd]:
+    """Of several attempts at once; an attempt that is not there is left out."""
+    reaches = (
+        select(log_chunks.c.start_byte + func.length(log_chunks.c.content))
+        .where(log_chunks.c.attempt_id == attempts.c.id)
+        .order_by(log_chunks.c.start_byte.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    query = select(attempts.c.id, attempts.c.ended_at.is_not(None), func.coalesce(reaches, 0)).where(
+        attempts.c.id.in_(attempt_ids)
+    )
+    return {found: LogEnd(size, ended) for found, ended, size in connection.execute(query)}
 
 
 def size(connection: Connection, attempt_id: int) -> int:
