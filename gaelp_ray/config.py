@@ -209,6 +209,13 @@ class Settings(BaseSettings):
         except RuntimeError:
             raise ValueError(f"{home} cannot be found, for HOME is not set; write the whole path") from None
 
+    @field_validator("jwt_secret")
+    @classmethod
+    def _secret(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and not secret.get_secret_value().strip():
+            raise ValueError("it is empty; unset it, or use 32 bytes or more")
+        return secret
+
     @field_validator("host")
     @classmethod
     def _named(cls, host: str) -> str:
@@ -286,9 +293,7 @@ def unknown_settings() -> list[str]:
     for name in sorted(os.environ):
         if name.startswith("GAELP_") and name not in known | _OTHERS:
             near = difflib.get_close_matches(name, known, 1)
-            told.append(
-                f"{name} is no setting" + (f"; did you mean {near[0]}?" if near else " and is ignored")
-            )
+            told.append(f"Ignoring {name}, which is no setting" + (f"; {near[0]} is one" if near else ""))
     return told
 
 

@@ -85,8 +85,10 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-async def _domain(_request: Request, error: Exception) -> Response:
+async def _domain(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.GaelpError)
+    if status_of(error) >= 500:
+        log.warning("not answered", extra={"action": "http_error", "reason": error.message} | _about(request))
     return of_error(error)
 
 
@@ -109,7 +111,10 @@ async def _http(_request: Request, error: Exception) -> Response:
     return problem(error.status_code, code, detail)
 
 
+def _about(request: Request) -> dict[str, Any]:
+    return {"path": request.url.path, "request_id": request.scope.get("request_id")}
+
+
 async def _unexpected(request: Request, error: Exception) -> Response:
-    about = {"path": request.url.path, "request_id": request.scope.get("request_id")}
-    log.error("request failed", exc_info=error, extra={"action": "http_error"} | about)
+    log.error("request failed", exc_info=error, extra={"action": "http_error"} | _about(request))
     return problem(500, "internal", "Something went wrong on our side; it was logged.")
