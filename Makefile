@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# A bar where somebody looks, a line for each package elsewhere.
+PROGRESS := $(shell [ -t 2 ] && echo on || echo off)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-budget test test-fast check format bench bench-api bench-start bench-live bench-scheduler \
@@ -15,9 +17,11 @@ setup: $(STAMP) ## Make .venv with everything in it
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gaelp-ray needs Python 3.11 or newer; set PYTHON=...")'
+	@echo "Making $(VENV) and installing about 100 packages into it; the first time takes some minutes."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --disable-pip-version-check --progress-bar $(PROGRESS) -c constraints.txt -e '.[dev]'
 	@touch $(STAMP)
+	@echo "Installed. Try 'make demo'."
 
 demo: setup ## Start the service, train an agent, watch it learn, compare it, stop
 	$(BIN)/gaelp demo $(ARGS)

@@ -20,9 +20,11 @@
     │   ├── ExceedsHold         more than was held
     │   ├── Unbookable          what is booked already does not add up
     │   ├── Halted              a kill switch is engaged
+    │   ├── NoLimit             a budget of real money has no limit, so it holds nothing
     │   └── NotEligible         evidence or approvals are missing
     ├── BudgetExceeded          the spend would pass the limit
     ├── QueueFull               too many jobs wait already
+    ├── TooManyFollowers        too many logs or agents are followed already
     ├── TooLarge                the request body is over the limit
     ├── Unavailable             a part we need does not answer; nothing was changed
     └── SetupError              the machine or its configuration is not ready
@@ -162,6 +164,12 @@ class Halted(Conflict):
     code = "halted"
 
 
+class NoLimit(Conflict):
+    """A budget of real money without a limit holds nothing; set a limit first."""
+
+    code = "no_limit"
+
+
 class NotEligible(Conflict):
     """What this needs first is missing."""
 
@@ -190,6 +198,12 @@ class Unavailable(GaelpError):
     """A part of the service does not answer; nothing was changed, try again."""
 
     code = "unavailable"
+
+
+class TooManyFollowers(GaelpError):
+    """Too many logs or agents are followed already; end one and try again."""
+
+    code = "too_many_followers"
 
 
 class SetupError(GaelpError):

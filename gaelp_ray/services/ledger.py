@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -83,6 +83,11 @@ def hold(connection: Connection, key: str) -> HeldMoney:
     if found is None:
         raise NotFound(f"There is no hold {key!r}.")
     return found
+
+
+def holds(connection: Connection, keys: Iterable[str]) -> dict[str, HeldMoney]:
+    """By key; those that do not exist are left out."""
+    return ledger_store.get_holds(connection, keys)
 
 
 def pending_holds(connection: Connection, account_id: int, *, limit: int) -> list[HeldMoney]:

@@ -52,11 +52,14 @@ def add(
     """Store what was reviewed and each rule that it broke."""
     allowed = verdict.action if isinstance(verdict, Allow | Clip) else None
     reasons = () if isinstance(verdict, Allow) else verdict.reasons
+    facts = asdict(measured)
     values = {
         "key": key,
         "agent_id": action.agent_id,
         "action": _storable(asdict(action)),
-        "measured": _storable(asdict(measured)),
+        # In a column of its own, so that processes of the version before read the rest.
+        "margin_micros": facts.pop("margin_micros"),
+        "measured": _storable(facts),
         "allowed": None if allowed is None else asdict(allowed),
         "verdict": type(verdict).__name__.lower(),
         "at": now,
@@ -98,13 +101,14 @@ def history(
     """What an agent asked for, oldest first."""
     columns = reviewed_actions.c
     query = (
-        select(columns.action, columns.measured, columns.at)
+        select(columns.action, columns.measured, columns.margin_micros, columns.at)
         .where(columns.agent_id == agent_id, columns.at >= since, columns.at < until)
         .order_by(columns.at, columns.id)
         .limit(limit)
     )
     return [
-        Recorded(row.at, _action(row.action), _measured(row.measured)) for row in connection.execute(query)
+        Recorded(row.at, _action(row.action), _measured(row.measured, row.margin_micros))
+        for row in connection.execute(query)
     ]
 
 
@@ -218,7 +222,8 @@ def _action(stored: dict[str, Any]) -> Action:
     return Action(**stored | {"categories": tuple(stored["categories"])})
 
 
-def _measured(stored: dict[str, Any]) -> Measured:
+def _measured(stored: dict[str, Any], margin_micros: int) -> Measured:
     spent = {Period(period): micros for period, micros in stored["spent_micros"].items()}
     series = {name: tuple(values) for name, values in stored["series"].items()}
-    return Measured(**stored | {"spent_micros": spent, "series": series})
+    known = {"spent_micros": spent, "series": series, "margin_micros": margin_micros}
+    return Measured(**stored | known)

@@ -18,7 +18,7 @@ from gaelp_ray.domain.errors import GaelpError
 from gaelp_ray.domain.ledger import Balance, Line, Money, Outcome, Scope, moment
 from gaelp_ray.domain.windows import ALWAYS, Period
 from gaelp_ray.services import budgets as service
-from gaelp_ray.services import ledger, statements
+from gaelp_ray.services import ledger, members, statements
 from serve_app import booking, keys
 from serve_app.auth import Caller
 from serve_app.context import context
@@ -43,12 +43,24 @@ from serve_app.schemas.booking import (
     SettleIn,
     SpendIn,
 )
-from serve_app.schemas.budgets import AlertOut, AlertPage, BudgetIn, BudgetOut, BudgetPage, LimitIn, UsageOut
+from serve_app.schemas.budgets import (
+    AlertOut,
+    AlertPage,
+    BudgetIn,
+    BudgetOut,
+    BudgetPage,
+    LimitIn,
+    MemberList,
+    MemberOut,
+    UsageOut,
+)
 from serve_app.schemas.statements import BalanceOut, Format, LineOut, LinePage
 
 router = api_router("/budgets", tag="budgets", refusals=(402, 403, 409))
 
 Key = Annotated[str, Path(max_length=200, description="As you named the hold, or in full as it is listed.")]
+
+User = Annotated[str, Path(max_length=200)]
 
 #: What a statement shows that is asked for no beginning.
 _SPAN = timedelta(days=30)
@@ -59,7 +71,8 @@ _CSV_PAGE = 1000
 async def open_budget(body: BudgetIn, caller: Caller) -> Response:
     """Open a budget; one that was opened so before is answered again, with these limits.
 
-    Owners open budgets of simulated money for their agents, operators all.
+    Owners open budgets of simulated money for their agents, operators all. Another one of real money for an
+    agent, in another currency, takes an approval with the purpose `limit` and the subject `agent ID`.
     """
     new = body.new(context().settings.currency)
     account = await context().transact(
@@ -112,7 +125,8 @@ async def get_budget(budget_id: Id, caller: Caller) -> Response:
 async def set_limit(budget_id: Id, period: Period, body: LimitIn, caller: Caller) -> Response:
     """Set or lift a limit. It may be lower than what is used: nothing is taken back, new holds are refused.
 
-    Raising one of real money takes an approval with the purpose `limit` and the subject `account ID`.
+    Raising one of real money takes an approval with the purpose `limit`, the subject `account ID` and its
+    `period`.
     """
     usage = await context().transact(
         service.set_limit, budget_id, period, body.limit_micros, by=caller, now=datetime.now(UTC)
@@ -157,10 +171,11 @@ async def void(budget_id: Id, key: Key, caller: Caller) -> Response:
 
 @router.post("/{budget_id}/holds/{key:path}/settle", response_model=ReceiptOut)
 async def settle(budget_id: Id, key: Key, body: SettleIn, caller: Caller) -> Response:
-    """Say what was spent under a hold, however much and however late, instead of post or void."""
-    receipt = await booking.resolve(
-        caller, budget_id, key, lambda held: booking.settle(held, body.spent_micros)
-    )
+    """Say what was spent under a hold, instead of post or void.
+
+    More than was held, or late, only by operators, where others share a budget that the hold counts in.
+    """
+    receipt = await booking.settle_hold(caller, budget_id, key, body.spent_micros)
     return json_response(ReceiptOut.of(receipt, partial(keys.shown, caller)))
 
 
@@ -181,7 +196,10 @@ async def get_hold(budget_id: Id, key: Key, caller: Caller) -> Response:
 
 @router.post("/{budget_id}/spends", status_code=201, response_model=ReceiptOut)
 async def report_spend(budget_id: Id, body: SpendIn, caller: Caller) -> Response:
-    """Record money that was spent in the world already. It is recorded past a limit, too."""
+    """Record money that was spent in the world already. It is recorded past a limit, too.
+
+    Real money only by operators. What an owner records counts in the agent's budget and their own.
+    """
     receipt = await booking.book(
         caller, budget_id, body.campaign, lambda purse: body.spend(keys.stored(caller, body.key), purse)
     )
@@ -212,6 +230,26 @@ async def carry_out(budget_id: Id, body: OperationsIn, caller: Caller) -> Respon
     answers = await booking.carry_out(caller, budget_id, body.operations)
     items = [_answer(status, outcome, caller) for status, outcome in answers]
     return json_response(AnswerList.model_construct(items=items))
+
+
+@router.get("/{budget_id}/members", response_model=MemberList)
+async def list_members(budget_id: Id, caller: Caller) -> Response:
+    """Who may charge a campaign's budget, beside operators. Operators only."""
+    found = await context().read(members.of_account, budget_id, by=caller)
+    items = [MemberOut.model_validate(each) for each in found]
+    return json_response(MemberList.model_construct(items=items))
+
+
+@router.put("/{budget_id}/members/{user}", status_code=204)
+async def add_member(budget_id: Id, user: User, caller: Caller) -> None:
+    """Let the agents of a user hold money of a campaign's budget. Operators only."""
+    await context().transact(members.add, budget_id, user, by=caller, now=datetime.now(UTC))
+
+
+@router.delete("/{budget_id}/members/{user}", status_code=204)
+async def remove_member(budget_id: Id, user: User, caller: Caller) -> None:
+    """What was held stays held. Who is no member stays none. Operators only."""
+    await context().transact(members.remove, budget_id, user, by=caller, now=datetime.now(UTC))
 
 
 @router.get("/{budget_id}/statement", response_model=LinePage, responses={200: {"content": {"text/csv": {}}}})

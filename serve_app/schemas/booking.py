@@ -70,7 +70,7 @@ Key = Annotated[str, Field(description="Yours; the same with the same body is an
 
 Campaign = Annotated[
     Annotated[str, Field(max_length=200), AfterValidator(printable)] | None,
-    Field(description="Its budget is bound as well."),
+    Field(description="Its budget is bound as well, if you are a member of it or an operator."),
 ]
 
 Currency = Annotated[str | None, Field(description="By default that of the budget; another is refused.")]
@@ -168,7 +168,7 @@ class SpendIn(In):
     def spend(self, key: str, purse: Purse) -> ledger.Spend:
         return ledger.Spend(
             key=key,
-            account_ids=purse.account_ids,
+            account_ids=purse.charged_ids,
             currency=self.currency or purse.account.currency,
             amount_micros=self.amount_micros,
             occurred_at=self.occurred_at,

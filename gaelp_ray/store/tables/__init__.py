@@ -5,9 +5,11 @@ from gaelp_ray.store.tables.core import metadata
 from gaelp_ray.store.tables.jobs import attempts, checkpoints, job_events, jobs, log_chunks, metric_points
 from gaelp_ray.store.tables.ledger import (
     account_limits,
+    account_members,
     account_windows,
     accounts,
     budget_alerts,
+    compute_currency,
     ledger_entries,
     ledger_operations,
     money_holds,
@@ -44,6 +46,7 @@ from gaelp_ray.store.tables.scheduling import (
 
 __all__ = [
     "account_limits",
+    "account_members",
     "account_windows",
     "accounts",
     "agent_versions",
@@ -55,6 +58,7 @@ __all__ = [
     "audit_records",
     "budget_alerts",
     "checkpoints",
+    "compute_currency",
     "holds",
     "job_events",
     "jobs",

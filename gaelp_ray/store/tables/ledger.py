@@ -52,6 +52,25 @@ account_limits = Table(
     CheckConstraint("limit_micros >= 0", name="limit"),
 )
 
+#: Who may charge a campaign's account, beside operators.
+account_members = Table(
+    "account_members",
+    metadata,
+    Column("account_id", BigInteger, ForeignKey("accounts.id"), primary_key=True),
+    Column("user_name", Text, primary_key=True),
+    Column("added_by", Text, nullable=False),
+    at_column("added_at"),
+)
+
+#: One row: the currency that compute is paid in, as of the last start.
+compute_currency = Table(
+    "compute_currency",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("currency", Text, nullable=False),
+    CheckConstraint("id = 1", name="one"),
+)
+
 #: Running sums of ``ledger_entries``, kept so that a limit is tested without adding them up. Whoever changes
 #: one holds its account's row.
 account_windows = Table(

@@ -19,6 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from gaelp_ray.domain.approvals import ApprovalState, Purpose
+from gaelp_ray.domain.promotion import EvidenceSource
 from gaelp_ray.domain.ramps import RampState
 from gaelp_ray.domain.roles import Role
 from gaelp_ray.domain.safety.policies import Attach
@@ -115,6 +116,8 @@ reviewed_actions = Table(
     Column("agent_id", BigInteger, ForeignKey("agents.id"), nullable=False),
     Column("action", JSONB, nullable=False),
     Column("measured", JSONB, nullable=False),
+    #: Held on top of what the action costs, so it may be spent as well.
+    Column("margin_micros", BigInteger, nullable=False, server_default="0"),
     #: What it was cut to; NULL when it was not to happen.
     Column("allowed", JSONB),
     Column("verdict", Text, nullable=False),
@@ -150,6 +153,10 @@ approvals = Table(
     Column("subject", Text, nullable=False),
     Column("amount_micros", BigInteger),
     Column("currency", Text),
+    #: Of a limit.
+    Column("period", Text),
+    #: Of a policy: what is done with which version where.
+    Column("change", Text),
     Column("reason", Text, nullable=False),
     Column("needed", Integer, nullable=False),
     Column("state", Text, nullable=False),
@@ -175,6 +182,9 @@ approval_votes = Table(
     Column("approves", Boolean, nullable=False),
     Column("reason", Text, nullable=False),
     at_column("at"),
+    #: Cast with an admin's token, and until when that token holds; NULL: no end is known.
+    Column("by_admin", Boolean, nullable=False, server_default=text("false")),
+    at_column("admin_until", nullable=True),
 )
 
 #: A row for each that was ever engaged.
@@ -206,6 +216,13 @@ promotion_evidence = Table(
     Column("safety", JSONB, nullable=False),
     Column("recorded_by", Text, nullable=False),
     at_column("recorded_at"),
+    Column("source", Text, nullable=False, server_default=EvidenceSource.EXTERNAL),
+    #: Of evidence from runs: what was read from which jobs, and when the oldest of them ended.
+    Column("metric", Text),
+    Column("jobs", JSONB, nullable=False, server_default="[]"),
+    Column("baseline_jobs", JSONB, nullable=False, server_default="[]"),
+    at_column("measured_at", nullable=True),
+    CheckConstraint(one_of("source", [str(s) for s in EvidenceSource]), name="source"),
     CheckConstraint("seeds > 0", name="seeds"),
     CheckConstraint("low <= effect AND effect <= high", name="interval"),
     Index("ix_promotion_evidence_version_id_id", "version_id", "id"),
@@ -238,6 +255,8 @@ ramps = Table(
     at_column("stage_since"),
     #: The newest metric point when the stage began, so that older ones need not be looked at.
     Column("points_after", BigInteger, nullable=False),
+    #: The daily limit that somebody set by hand meanwhile: the ramp stays below. NULL: nobody did.
+    Column("cap_micros", BigInteger),
     #: The metric that watches over it, and what each stage must show of it.
     Column("metric", Text, nullable=False),
     Column("min_samples", Integer, nullable=False),

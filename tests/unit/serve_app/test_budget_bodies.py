@@ -33,7 +33,7 @@ from tests.bank import an_account
 from tests.builders import T0
 
 ANN = Principal("ann")
-PURSE = Purse(an_account(7), (3, 7))
+PURSE = Purse(an_account(7), (3, 7), operates=True)
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
 
 
