@@ -8,7 +8,7 @@ PROGRESS := $(shell [ -t 2 ] && echo on || echo off)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-budget test test-fast check format bench bench-api bench-start bench-live bench-scheduler \
-	bench-ledger race clean
+	bench-ledger roam race clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -62,6 +62,10 @@ bench-scheduler: setup ## Admissions per second, take-over, memory, and one plan
 
 bench-ledger: setup ## Holds per second beside a transaction and row lock for each
 	$(BIN)/python -m tests.benchmarks.bench_ledger
+
+roam: setup ## Orders of ledger operations that no run has tried: minutes
+	HYPOTHESIS_PROFILE=default LEDGER_EXAMPLES=$${LEDGER_EXAMPLES:-1000} \
+		$(BIN)/pytest --timeout=0 tests/properties/test_ledger_machine.py $(ARGS)
 
 race: setup ## Ten processes of a hundred spenders each, at guards and HTTP, all killed at random: minutes
 	$(BIN)/pytest -m slow tests/chaos/test_ledger_race.py $(ARGS)

@@ -176,7 +176,22 @@ class Settings(BaseSettings):
     retry_base_s: float = Field(default=60.0, ge=0)
     retry_cap_s: float = Field(default=3600.0, ge=0)
     stop_grace_s: float = Field(default=10.0, ge=0, description="Time to save and leave when told to stop.")
+    exit_grace_s: float = Field(
+        default=30.0, ge=0, description="Time for threads and exit handlers once an entry point has returned."
+    )
     body_limit_bytes: int = Field(default=1_000_000, ge=1_000)
+    environments: Path | None = Field(
+        default=None, description="Folder of each node for the packages of jobs; default HOME/environments."
+    )
+    environments_limit_bytes: int = Field(
+        default=20 * 1024**3, ge=0, description="Packages that no job uses are removed past this size."
+    )
+    installer: Literal["auto", "uv", "pip"] = Field(
+        default="auto", description="What installs the packages of jobs; `auto`: uv where a node has it."
+    )
+    install_timeout_s: float = Field(
+        default=1800.0, gt=0, description="How long installing the packages of one job may take."
+    )
     log_limit_bytes: int = Field(default=4_000_000, ge=1_000, description="Log kept per attempt.")
     token_ttl: Duration = timedelta(days=30)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "WARNING"
@@ -254,6 +269,10 @@ class Settings(BaseSettings):
     @cached_property
     def storage_uri(self) -> str:
         return self.storage or str(self.data_dir / "storage")
+
+    @cached_property
+    def environments_dir(self) -> Path:
+        return (self.environments or self.data_dir / "environments").expanduser().absolute()
 
     def environment(self) -> dict[str, str]:
         """These settings as environment variables, for the processes of the cluster."""

@@ -23,6 +23,7 @@ import pytest
 
 from gaelp_ray.cli import database, processes
 from gaelp_ray.cli.homes import known_run_folder
+from tests.wheels import pointed_at
 
 R = TypeVar("R")
 
@@ -222,7 +223,8 @@ def home() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def service() -> Iterator[Service]:
     with home() as folder:
-        running = Service(folder)
+        # Packages for jobs come from a folder of this service's own.
+        running = Service(folder, **pointed_at(folder / "wheels"))
         try:
             running.up()
             yield running

@@ -80,6 +80,7 @@ def _bring_up(settings: Settings, address: str | None, say: Say, begun: Start) -
             begun.begin(Part.DATABASE)
         settings = _with_embedded(settings)
     migrate(settings)
+    keep_currency(settings)
     secret = SecretStr(signing_secret(settings))
     _write_token(settings)
     settings = settings.model_copy(update={"jwt_secret": secret})
@@ -205,6 +206,15 @@ def migrate(settings: Settings) -> str:
         raise SetupError(f"The database does not answer ({why}); check GAELP_DATABASE_URL.") from error
     finally:
         store.close()
+
+
+def keep_currency(settings: Settings) -> None:
+    """Raise ``SetupError`` where GAELP_CURRENCY was changed under limits of compute that are in force."""
+    runtime = Runtime(settings)
+    try:
+        runtime.keep_currency()
+    finally:
+        runtime.store.close()
 
 
 def check_ports(settings: Settings, *, joining: bool) -> None:

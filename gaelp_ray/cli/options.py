@@ -44,7 +44,8 @@ Config = Annotated[
     ),
 ]
 Requirement = Annotated[
-    list[str] | None, typer.Option("--requirement", help="A pip requirement line; repeatable.")
+    list[str] | None,
+    typer.Option("--requirement", help="A package with versions, such as torch>=2.4; repeatable."),
 ]
 Env = Annotated[
     list[str] | None, typer.Option("--env", metavar="NAME=VALUE", help="Environment variable; repeatable.")

@@ -21,7 +21,7 @@ from tests.service import GAELP, Service, home
 @pytest.fixture
 def fresh() -> Iterator[Service]:
     with home() as folder:
-        own = Service(folder)
+        own = Service(folder / "home")
         try:
             yield own
         finally:
@@ -46,12 +46,19 @@ def named(service: Service, name: str) -> list[psutil.Process]:
     return found
 
 
+def move(service: Service) -> None:
+    """Put the data folder of a service that is down elsewhere."""
+    service.home = service.home.rename(service.home.with_name("moved"))
+    service.environment["GAELP_HOME"] = str(service.home)
+
+
 @pytest.mark.timeout(1200)
-def test_jobs_survive_down_and_a_power_cut(fresh: Service) -> None:
+def test_jobs_survive_down_a_move_of_the_data_and_a_power_cut(fresh: Service) -> None:
     fresh.up()
     fresh.up()
     with fresh.client() as api:
         agent = fresh.agent(api)
+        trained = fresh.wait(api, fresh.submit(api, agent, hyperparameters={"steps": 3}))
         job = fresh.submit(api, agent, hyperparameters={"steps": 60, "pause_s": 0.2})
         fresh.wait_step(api, job, 3)
 
@@ -59,8 +66,12 @@ def test_jobs_survive_down_and_a_power_cut(fresh: Service) -> None:
     assert fresh.alive() == []
     fresh.down()
 
+    move(fresh)
     fresh.up()
     with fresh.client() as api:
+        source = {"from_job": trained["id"]}
+        reader = fresh.submit(api, agent, entrypoint="trainers:read_input", training_config=source)
+        assert fresh.wait(api, reader)["result"] == {"step": "3"}
         after_down = fresh.wait(api, job, "running", "completed")
         assert after_down["attempt"] == 2
         fresh.wait_step(api, job, 10)
@@ -71,6 +82,7 @@ def test_jobs_survive_down_and_a_power_cut(fresh: Service) -> None:
         ended = fresh.wait(api, job, within_s=120)
         assert ended["status"] == "completed"
         assert ended["result"]["resumed_from"] >= 10
+        assert ended["notices"] == []
         assert (ended["failures"], ended["losses"]) == (0, 2)
         causes = [a["cause"] for a in api.get(f"/jobs/{job['id']}/attempts").json()["items"]]
     assert causes == ["node_lost", "node_lost", "success"]

@@ -1,4 +1,4 @@
-"""The client finds the service of this machine as `gaelp` does, and says in one sentence when nothing is there."""
+"""The client finds the service of this machine as `gaelp` does, and says so when nothing is there."""
 
 from __future__ import annotations
 
