@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from gaelp_ray import __version__
-from serve_app import errors
+from serve_app import description, errors
 from serve_app.middleware import RequestGate
 from serve_app.routers import (
     agents,
@@ -62,11 +62,14 @@ def create_app(*, body_limit_bytes: int) -> FastAPI:
         title="gaelp-ray",
         version=__version__,
         summary="Register advertising agents, train them on Ray, watch them learn.",
+        # A redirect would go to whatever host the request named.
+        redirect_slashes=False,
     )
     for router in _ROUTERS:
         # One flat list: an included router matches each path twice, once more for every level.
         app.router.routes.extend(router.routes)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     errors.install(app)
+    description.install(app)
     app.add_middleware(RequestGate, limit=body_limit_bytes)
     return app

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Final
 
 from gaelp_ray.domain.errors import InvalidInput
-from gaelp_ray.domain.resources import Resources, parse_quantity
+from gaelp_ray.domain.resources import MILLI, Resources, parse_quantity, read_amount
 
 #: No limit. A number, so that sums and comparisons need no special case.
 UNLIMITED: Final = 2**62
@@ -29,7 +29,6 @@ class QuotaKind(StrEnum):
 DEFAULT_USER = "*"
 
 FIELDS: Final = ("cpu", "memory", "gpu", "storage", "jobs")
-_MILLI = {"cpu", "gpu"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,20 +359,19 @@ def read_amounts(given: Mapping[str, object], *, name: str, default: int) -> Amo
 def _read(amount: object, each: str, name: str) -> int:
     if amount == "unlimited":
         return UNLIMITED
-    quantity = parse_quantity(amount, field=name)
-    value = quantity * 1000 if each in _MILLI else quantity
-    if value != int(value):
-        raise InvalidInput(
-            f"`{name}` must be whole{' thousandths' if each in _MILLI else ''}; got {amount!r}.", field=name
-        )
-    return int(value)
+    if each != "jobs":
+        return read_amount(amount, each, field=name)
+    jobs = parse_quantity(amount, field=name)
+    if jobs != int(jobs):
+        raise InvalidInput(f"`{name}` must be a whole number of jobs; got {amount!r:.60}.", field=name)
+    return int(jobs)
 
 
 def shown(each: str, value: int) -> str:
     """An amount for people: ``unlimited``, ``1.5``, ``64 GiB``."""
     if value >= UNLIMITED:
         return "unlimited"
-    if each in _MILLI:
+    if each in MILLI:
         return f"{value / 1000:g}"
     return f"{value / 1024**3:.3g} GiB" if each in ("memory", "storage") else str(value)
 

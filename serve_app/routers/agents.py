@@ -11,7 +11,7 @@ from gaelp_ray.services import agents as service
 from gaelp_ray.store.agents import AgentFilter
 from serve_app.auth import Caller
 from serve_app.context import context
-from serve_app.paging import Cursor, Limit, before, next_cursor
+from serve_app.paging import Cursor, Limit, Pages
 from serve_app.respond import json_response
 from serve_app.routers.api import api_router
 from serve_app.routers.ids import Id
@@ -27,6 +27,9 @@ from serve_app.schemas.agents import (
 )
 
 router = api_router("/agents", tag="agents")
+
+_AGENTS = Pages("agents")
+_VERSIONS = Pages("versions")
 
 
 @router.post("", status_code=201, response_model=AgentOut)
@@ -50,10 +53,8 @@ async def list_agents(
 ) -> Response:
     """Your agents, newest first; an admin sees everybody's."""
     wanted = AgentFilter(type=type, status=status, name=name)
-    found = await context().read(service.page, wanted, by=caller, before=before(cursor), limit=limit)
-    following = next_cursor([agent.id for agent in found], limit)
-    items = [AgentOut.of(agent) for agent in found]
-    return json_response(AgentPage.model_construct(items=items, next_cursor=following))
+    found = await context().read(service.page, wanted, by=caller, before=_AGENTS.before(cursor), limit=limit)
+    return _AGENTS.answer([(agent.id, AgentOut.of(agent)) for agent in found], limit)
 
 
 @router.get("/{agent_id}", response_model=AgentOut)

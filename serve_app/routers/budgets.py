@@ -12,10 +12,10 @@ from typing import Annotated, Any
 
 from fastapi import Path, Query, Response
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime
 
+from gaelp_ray.domain import cursors, ids
 from gaelp_ray.domain.access import Principal
-from gaelp_ray.domain.errors import GaelpError, InvalidInput
+from gaelp_ray.domain.errors import GaelpError
 from gaelp_ray.domain.ledger import Balance, Line, Money, Outcome, Scope, moment
 from gaelp_ray.domain.windows import ALWAYS, Period
 from gaelp_ray.services import budgets as service
@@ -25,7 +25,7 @@ from serve_app import booking, keys
 from serve_app.auth import Caller
 from serve_app.context import context
 from serve_app.errors import body_of
-from serve_app.paging import Cursor, Limit, before, next_cursor
+from serve_app.paging import Cursor, Limit, Pages
 from serve_app.respond import json_response
 from serve_app.routers.api import api_router
 from serve_app.routers.ids import Id
@@ -46,9 +46,12 @@ from serve_app.schemas.booking import (
     SpendIn,
 )
 from serve_app.schemas.budgets import AlertOut, AlertPage, BudgetIn, BudgetOut, BudgetPage, LimitIn, UsageOut
+from serve_app.schemas.common import Instant
 from serve_app.schemas.statements import BalanceOut, Format, LineOut, LinePage
 
-router = api_router("/budgets", tag="budgets", refusals=(402, 403, 409))
+router = api_router("/budgets", tag="budgets")
+
+_BUDGETS, _ALERTS, _LINES = Pages("budgets"), Pages("budget alerts"), Pages("statement")
 
 Key = Annotated[str, Path(max_length=200, description="As you named the hold, or in full as it is listed.")]
 
@@ -90,12 +93,11 @@ async def list_budgets(
         scope=scope,
         subject=subject,
         money=money,
-        after=before(cursor) or 0,
+        after=_BUDGETS.after(cursor),
         limit=limit,
     )
     items = [BudgetOut.of(account, [UsageOut.of(usage) for usage in usages]) for account, usages in found]
-    following = next_cursor([account.id for account, _ in found], limit)
-    return json_response(BudgetPage.model_construct(items=items, next_cursor=following))
+    return _BUDGETS.answer(zip([account.id for account, _ in found], items, strict=True), limit)
 
 
 @router.get("/alerts", response_model=AlertPage)
@@ -212,11 +214,11 @@ async def carry_out(budget_id: Id, body: OperationsIn, caller: Caller) -> Respon
 async def get_statement(
     budget_id: Id,
     caller: Caller,
-    since: Annotated[AwareDatetime | None, Query(description="30 days before `until`.")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="Now.")] = None,
+    since: Annotated[Instant | None, Query(description="30 days before `until`.")] = None,
+    until: Annotated[Instant | None, Query(description="Now.")] = None,
     format: Annotated[Format, Query(description="`csv` is all of it.")] = Format.JSON,  # noqa: A002
     limit: Limit = 100,
-    cursor: Annotated[str | None, Query(max_length=60)] = None,
+    cursor: Cursor = None,
 ) -> Response:
     """Every change of the balance from `since` on and before `until`, oldest first."""
     await context().read(service.visible, budget_id, by=caller)
@@ -228,14 +230,13 @@ async def get_statement(
     found = await context().read(
         statements.statement, budget_id, since=start, until=end, after=_after(cursor), limit=limit
     )
-    items = [LineOut.of(line, partial(keys.shown, caller)) for line in found]
-    following = _cursor(After(found[-1].entry.at, found[-1].id)) if len(found) == limit else None
-    return json_response(LinePage.model_construct(items=items, next_cursor=following))
+    items = [(_place(line), LineOut.of(line, partial(keys.shown, caller))) for line in found]
+    return _LINES.answer(items, limit)
 
 
 @router.get("/{budget_id}/balance", response_model=BalanceOut)
 async def get_balance(
-    budget_id: Id, caller: Caller, at: Annotated[AwareDatetime | None, Query(description="Now.")] = None
+    budget_id: Id, caller: Caller, at: Annotated[Instant | None, Query(description="Now.")] = None
 ) -> Response:
     """What was pending and posted at any moment."""
     await context().read(service.visible, budget_id, by=caller)
@@ -258,11 +259,9 @@ async def _budget(budget_id: int, caller: Principal, status: int) -> Response:
 
 async def _alerts(caller: Principal, budget_id: int | None, limit: int, cursor: str | None) -> Response:
     found = await context().read(
-        service.alerts, by=caller, account_id=budget_id, after=before(cursor) or 0, limit=limit
+        service.alerts, by=caller, account_id=budget_id, after=_ALERTS.after(cursor), limit=limit
     )
-    following = next_cursor([alert_id for alert_id, _ in found], limit)
-    items = [AlertOut.of(alert_id, alert) for alert_id, alert in found]
-    return json_response(AlertPage.model_construct(items=items, next_cursor=following))
+    return _ALERTS.answer([(alert_id, AlertOut.of(alert_id, alert)) for alert_id, alert in found], limit)
 
 
 def _answer(status: int, outcome: Outcome, caller: Principal) -> AnswerOut:
@@ -309,15 +308,15 @@ def _written(rows: Iterable[Iterable[Any]]) -> str:
     return text.getvalue()
 
 
-def _cursor(last: After) -> str:
-    return f"{(last.at - _EPOCH) // _MICROSECOND}.{last.id}"
+def _place(last: Line) -> str:
+    return f"{(last.entry.at - _EPOCH) // _MICROSECOND}.{last.id}"
 
 
 def _after(cursor: str | None) -> After | None:
-    if not cursor:
+    place = _LINES.position(cursor)
+    if place is None:
         return None
-    micros, _, line_id = cursor.partition(".")
-    whole = all(part.isascii() and part.isdigit() for part in (micros, line_id))
-    if not whole or int(micros) >= _LAST or int(line_id) >= 2**63:
-        raise InvalidInput("`cursor` must be the `next_cursor` of the page before.")
-    return After(_EPOCH + int(micros) * _MICROSECOND, int(line_id))
+    micros, line_id = map(ids.known, place.split(".", 1)) if "." in place else (None, None)
+    if micros is None or line_id is None or micros >= _LAST:
+        raise cursors.foreign()
+    return After(_EPOCH + micros * _MICROSECOND, line_id)

@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Path, Query, Response
-from pydantic import AwareDatetime
 
 from gaelp_ray.services import platforms as service
 from serve_app.auth import Caller
 from serve_app.context import context
 from serve_app.respond import json_response
 from serve_app.routers.api import api_router
+from serve_app.schemas.common import Instant
 from serve_app.schemas.platforms import (
     BookedList,
     BookedOut,
@@ -40,8 +40,8 @@ async def receive_reports(name: Name, body: ReportsIn, caller: Caller) -> Respon
 async def list_differences(
     name: Name,
     caller: Caller,
-    since: AwareDatetime,
-    until: AwareDatetime,
+    since: Instant,
+    until: Instant,
     placed: Annotated[
         list[str] | None, Query(max_length=1000, description="Orders that were placed there; repeatable.")
     ] = None,

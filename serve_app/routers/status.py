@@ -25,6 +25,7 @@ from gaelp_ray.store.leases import Lease
 from serve_app.auth import Caller
 from serve_app.context import context
 from serve_app.respond import json_response
+from serve_app.route import Route
 from serve_app.routers.api import api_router
 from serve_app.schemas.status import (
     AgentsOut,
@@ -36,7 +37,7 @@ from serve_app.schemas.status import (
 )
 
 router = api_router("", tag="status")
-root_router = APIRouter(tags=["status"])
+root_router = APIRouter(tags=["status"], route_class=Route)
 
 
 @router.get("/status", response_model=StatusOut)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from gaelp_ray.domain import ledger
@@ -22,7 +22,7 @@ from gaelp_ray.domain.ledger import (
 from gaelp_ray.domain.safety.verdicts import Allow, Clip
 from gaelp_ray.services.budgets import Purse
 from gaelp_ray.services.reviews import Admission, Reported
-from serve_app.schemas.common import In, Micros, Number, Out
+from serve_app.schemas.common import In, Instant, Micros, Number, Out
 
 #: How a stored key is shown to the caller.
 Shown = Callable[[str], str]
@@ -161,7 +161,7 @@ class SpendIn(In):
     key: Key
     amount_micros: Micros
     currency: Currency = None
-    occurred_at: AwareDatetime | None = Field(default=None, description="When, if not now.")
+    occurred_at: Instant | None = Field(default=None, description="When, if not now.")
     campaign: Campaign = None
 
     def spend(self, key: str, purse: Purse) -> ledger.Spend:
@@ -180,7 +180,7 @@ class CorrectionIn(In):
     key: Key
     delta_micros: Micros
     currency: Currency = None
-    counted_at: AwareDatetime = Field(description="A moment in the windows that are to be corrected.")
+    counted_at: Instant = Field(description="A moment in the windows that are to be corrected.")
     reason: str
     campaign: Campaign = None
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from gaelp_ray.domain.attempts import Attempt
@@ -30,7 +30,7 @@ from gaelp_ray.domain.ledger import Money
 from gaelp_ray.domain.requests import MAX_WORKERS, Spot
 from gaelp_ray.domain.scheduling import WaitCode
 from gaelp_ray.store.jobs import JobFilter
-from serve_app.schemas.common import Flag, In, Items, Json, Number, Out, WholeNumber
+from serve_app.schemas.common import Flag, In, Instant, Items, Json, Number, Out, WholeNumber
 
 _SEED_JOB: JsonDict = {
     "agent_id": 1,
@@ -76,7 +76,7 @@ class JobIn(In):
         default=None, description="Absent: `prefer` for a preemptible job, else `avoid`."
     )
     preemptible: Flag = Field(default=False, description="It may be asked to save and make room for others.")
-    deadline: AwareDatetime | None = Field(default=None, description="When it must be done, or fails.")
+    deadline: Instant | None = Field(default=None, description="When it must be done, or fails.")
     expected_duration_seconds: Seconds | None = Field(
         default=None, description="Your own guess; without it the agent's past runs tell."
     )
@@ -113,7 +113,7 @@ class JobPatch(In):
 
     priority: Priority | None = None
     preemptible: Flag | None = None
-    deadline: AwareDatetime | None = Field(default=None, description="`null` takes it away.")
+    deadline: Instant | None = Field(default=None, description="`null` takes it away.")
     timeout_seconds: Seconds | None = None
     max_retries: Retries | None = None
     expected_duration_seconds: Seconds | None = None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from gaelp_ray.domain.errors import GaelpError
 from gaelp_ray.domain.ledger import Outcome
 from gaelp_ray.domain.platforms import DeliveryReport
 from gaelp_ray.domain.reconciliation import Mismatch
-from serve_app.schemas.common import Flag, In, Out, WholeNumber
+from serve_app.schemas.common import Flag, In, Instant, Out, WholeNumber
 
 
 class ReportIn(In):
@@ -18,7 +18,7 @@ class ReportIn(In):
     currency: str
     cost_micros: WholeNumber = Field(description="In all since the order was placed.")
     final: Flag = Field(default=False, description="No more will come.")
-    reported_at: AwareDatetime
+    reported_at: Instant
 
     def report(self, platform: str) -> DeliveryReport:
         return DeliveryReport(platform=platform, **self.model_dump())
@@ -55,8 +55,8 @@ class MismatchList(Out):
 class PeriodIn(In):
     """Orders of which reports came in it."""
 
-    since: AwareDatetime
-    until: AwareDatetime
+    since: Instant
+    until: Instant
 
 
 class BookedOut(Out):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from gaelp_ray.domain import cursors
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.budgets import Projection, Usage
 from gaelp_ray.domain.errors import InvalidInput, NotFound
@@ -17,7 +18,7 @@ from gaelp_ray.services.budgets import Purse
 from gaelp_ray.services.reviews import Reported
 from gaelp_ray.store.statements import After
 from serve_app import keys
-from serve_app.routers.budgets import _after, _cursor
+from serve_app.routers.budgets import _after
 from serve_app.schemas.booking import (
     CorrectionIn,
     HoldIn,
@@ -60,7 +61,7 @@ def test_a_budget_is_opened_in_the_currency_of_the_service_unless_it_says_anothe
 )
 def test_a_budget_is_refused_with(fields: dict[str, Any], words: str) -> None:
     body = {"scope": "team", "subject": "ads", "money": "real"} | fields
-    with pytest.raises(InvalidInput, match=words):
+    with pytest.raises((InvalidInput, ValidationError), match=words):
         BudgetIn.model_validate(body).new("EUR")
 
 
@@ -211,10 +212,12 @@ def test_what_resolves_a_hold_is_the_same_operation_when_it_says_the_same() -> N
 
 
 def test_the_next_page_of_a_statement_begins_after_the_last_line() -> None:
-    last = After(T0 + timedelta(microseconds=1), 9)
+    last = After(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=17), 9)
 
-    assert _after(_cursor(last)) == last
+    assert _after(cursors.write("statement", "17.9")) == last
     assert _after(None) is None
-    for cursor in ("1", "x.1", "1.-2", ".", "9" * 40 + ".1", "1." + "9" * 40):
+    for place in ("1", "x.1", "1.-2", ".", "9" * 40 + ".1", "1." + "9" * 40, "01.1", "1.\u00b2"):
         with pytest.raises(InvalidInput, match="cursor"):
-            _after(cursor)
+            _after(cursors.write("statement", place))
+    with pytest.raises(InvalidInput, match="cursor"):
+        _after(cursors.write("budgets", "17.9"))
