@@ -31,6 +31,8 @@ from serve_app.app import create_app
 from tests.builders import a_node
 
 SECRET = "a-secret-of-this-replica-" + "x" * 32
+#: Paths that are not under /api/v1.
+_ELSEWHERE = ("/api/", "/health", "/ready", "/metrics", "/live", "/openapi.json", "//")
 NODE = a_node("node-1", cpu=8, memory_gib=32, gpu=1)
 
 
@@ -66,7 +68,7 @@ class _Planner(Scheduler):
     def asked(self, question: str, *about: Any) -> Any:
         self._turn = asyncio.Lock()
         # Nothing is applied, for nobody would launch it.
-        with mock.patch.object(self, "_apply", lambda *_given: scheduler_module.Applied()):
+        with mock.patch.object(self, "_apply", return_value=scheduler_module.Applied()):
             self._tick_once()
         return asyncio.run(getattr(self, question)(*about))
 
@@ -82,9 +84,9 @@ class Replica:
         self._stack = contextlib.ExitStack()
         patch = self._stack.enter_context
         patch(mock.patch.object(contexts.handles, "ensure", self._plane))
-        patch(mock.patch.object(contexts, "live_nodes", lambda: (NODE,)))
-        patch(mock.patch.object(scheduler_module, "live_nodes", lambda: (NODE,)))
-        patch(mock.patch.object(scheduler_module, "node_shapes", lambda _groups, _nodes: ()))
+        patch(mock.patch.object(contexts, "live_nodes", return_value=(NODE,)))
+        patch(mock.patch.object(scheduler_module, "live_nodes", return_value=(NODE,)))
+        patch(mock.patch.object(scheduler_module, "node_shapes", return_value=()))
         patch(mock.patch.object(auth, "_verified", {}))
         self.context = contexts.ApiContext(self.settings)
         patch(mock.patch.object(contexts, "_context", self.context))
@@ -133,11 +135,7 @@ class Replica:
         token = self.token(user or "root", admin=user is None) if token is None else token
         headers = {"authorization": f"Bearer {token}"} if token else {}
         headers |= options.pop("headers", {})
-        url = (
-            path
-            if path.startswith(("/api", "/health", "/metrics", "/live", "/ready", "/openapi"))
-            else f"/api/v1{path}"
-        )
+        url = path if path.startswith(_ELSEWHERE) else f"/api/v1{path}"
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
 
         async def ask() -> httpx.Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gaelp_ray.domain.errors import Forbidden, NotFound
+from gaelp_ray.domain.names import SYSTEM_USER
 
 
 @dataclass(frozen=True)
@@ -31,4 +32,4 @@ class Principal:
 
 
 #: The service acting by itself, as the actor of an event.
-SYSTEM = Principal(user="system", admin=True)
+SYSTEM = Principal(user=SYSTEM_USER, admin=True)

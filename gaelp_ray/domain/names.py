@@ -46,9 +46,9 @@ def user(name: object, *, field: str = "user") -> str:
     return _in_path(_canonical(name, most=MAX_USER, field=field), field=field)
 
 
-def bearer(name: object) -> str:
+def bearer(name: object, *, field: str = "sub") -> str:
     """The canonical name of a user whom a token names, also one of before there were rules for it."""
-    return _canonical(name, most=MAX_USER, field="sub")
+    return _canonical(name, most=MAX_USER, field=field)
 
 
 def team(name: object, *, field: str = "team") -> str:
@@ -60,37 +60,36 @@ def campaign(name: object, *, field: str = "campaign") -> str:
 
 
 def label(name: object, *, field: str = "name") -> str:
-    """The name of an agent, job or policy: letters, digits, ``. _ -`` and spaces, without those around it.
+    """The name of an agent, job or policy: letters, digits, ``. _ -`` and spaces, none of them around it.
 
     It begins with a letter or digit, so it is never a step of a path such as ``..``.
     """
-    given = name.strip(" ") if isinstance(name, str) else name
-    if not isinstance(given, str) or not _LABEL.fullmatch(given) or _is_reserved(canonical(given)):
+    if not isinstance(name, str) or not _LABEL.fullmatch(name) or _is_reserved(canonical(name)):
         raise InvalidInput(
             f"`{field}` must be 1 to 128 letters, digits, '.', '_', '-' or spaces, start with a letter or "
-            f"digit, and not be {SYSTEM_USER!r}; got {name!r:.140}.",
+            f"digit, not end with a space, and not be {SYSTEM_USER!r}; got {name!r:.140}.",
             field=field,
         )
-    return given
+    return name
 
 
 def version(name: object, *, field: str = "version") -> str:
     """The name of a version: it is a part of addresses, so nothing in it has to be escaped."""
-    given = name.strip(" ") if isinstance(name, str) else name
-    if not isinstance(given, str) or not _VERSION.fullmatch(given):
+    if not isinstance(name, str) or not _VERSION.fullmatch(name):
         raise InvalidInput(
             f"`{field}` must be 1 to 64 letters, digits, '.', '_', '+' or '-' and start with a letter or "
             f"digit, such as '2.0.0'; got {name!r:.80}.",
             field=field,
         )
-    return given
+    return name
 
 
 def _canonical(name: object, *, most: int, field: str) -> str:
     found = canonical(name) if isinstance(name, str) and len(name) <= 4 * most else ""
     if not 0 < len(found) <= most or not found.isprintable() or _UNSEEN.search(found):
         raise InvalidInput(
-            f"`{field}` must be a name of 1 to {most} printable characters; got {name!r:.140}.", field=field
+            f"`{field}` must be a name of 1 to {most} characters, all of them printable; got {name!r:.140}.",
+            field=field,
         )
     if _is_reserved(found):
         raise InvalidInput(

@@ -8,11 +8,12 @@ allow. Usage is the sum of claims, computed anew for each decision.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Final
 
+from gaelp_ray.domain import names
 from gaelp_ray.domain.errors import InvalidInput
 from gaelp_ray.domain.resources import MILLI, Resources, parse_quantity, read_amount
 
@@ -217,10 +218,7 @@ class QuotaBook:
 
 
 def check_quota(quota: Quota) -> Quota:
-    """Raise ``InvalidInput`` for a quota that means nothing."""
-    for name in (quota.name, *([] if quota.team is None else [quota.team])):
-        if not name or len(name) > 128:
-            raise InvalidInput(f"A user or team has a name of 1 to 128 characters; got {name[:140]!r}.")
+    """The quota with its names in canonical form; raises ``InvalidInput`` for one that means nothing."""
     if quota.kind is QuotaKind.TEAM and quota.team is not None:
         raise InvalidInput("A team's quota has no `team`; teams are not nested.")
     if quota.name == DEFAULT_USER and quota.team is not None:
@@ -231,7 +229,15 @@ def check_quota(quota: Quota) -> Quota:
         raise InvalidInput(f"`weight` must be above 0; got {quota.weight}.")
     if quota.queued < 0:
         raise InvalidInput(f"`queued` must be 0 or more; got {quota.queued}.")
-    return quota
+    team = None if quota.team is None else names.team(quota.team)
+    return replace(quota, name=read_name(quota.kind, quota.name), team=team)
+
+
+def read_name(kind: QuotaKind, name: str) -> str:
+    """Whose quota it is, in the one form in which it is kept."""
+    if name == DEFAULT_USER and kind is QuotaKind.USER:
+        return name
+    return names.team(name, field="name") if kind is QuotaKind.TEAM else names.bearer(name, field="name")
 
 
 class Usage:

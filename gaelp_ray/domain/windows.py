@@ -11,6 +11,7 @@ from enum import StrEnum
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
+from gaelp_ray.domain import instants
 from gaelp_ray.domain.errors import InvalidInput
 
 
@@ -38,7 +39,7 @@ class Window:
 
 
 #: The one window of ``Period.TOTAL``; no moment outside it is accepted.
-ALWAYS = Window(datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC))
+ALWAYS = Window(instants.EARLIEST, instants.END)
 #: Offsets of time zones change at whole quarters of an hour.
 _QUARTER = timedelta(minutes=15)
 _HOUR = timedelta(hours=1)

@@ -10,10 +10,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from gaelp_ray.domain import instants
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.approvals import Approval
 from gaelp_ray.domain.audit import Sealed
-from gaelp_ray.domain.errors import InvalidInput
 from gaelp_ray.domain.roles import Role
 from gaelp_ray.services import roles
 from gaelp_ray.store import approvals as approval_store
@@ -53,8 +53,7 @@ def rows(
 ) -> Iterator[Row]:
     """Flat rows of ``COLUMNS``, for CSV: what happened from ``since`` on and before ``until``."""
     roles.require(connection, Role.AUDITOR, by=by)
-    if not since < until:
-        raise InvalidInput("`since` must lie before `until`.")
+    instants.check_span(since, until)
     yield from _spend(connection, since, until)
     yield from _holds(connection, since, until)
     yield from _violations(connection, since, until)

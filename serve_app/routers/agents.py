@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Annotated
 
-from fastapi import Response
+from fastapi import Path, Response
 
 from gaelp_ray.domain.agents import AgentStatus, AgentType
 from gaelp_ray.services import agents as service
@@ -22,14 +23,15 @@ from serve_app.schemas.agents import (
     AgentPatch,
     RollbackIn,
     VersionIn,
-    VersionList,
     VersionOut,
+    VersionPage,
 )
 
 router = api_router("/agents", tag="agents")
 
 _AGENTS = Pages("agents")
 _VERSIONS = Pages("versions")
+Version = Annotated[str, Path(min_length=1, max_length=64)]
 
 
 @router.post("", status_code=201, response_model=AgentOut)
@@ -82,11 +84,19 @@ async def delete_agent(agent_id: Id, caller: Caller) -> None:
         context().wake_launcher(launcher)
 
 
-@router.get("/{agent_id}/versions", response_model=VersionList)
-async def list_versions(agent_id: Id, caller: Caller) -> Response:
+@router.get("/{agent_id}/versions", response_model=VersionPage)
+async def list_versions(agent_id: Id, caller: Caller, limit: Limit = 100, cursor: Cursor = None) -> Response:
     """Newest first."""
-    found = await context().read(service.versions, agent_id, by=caller)
-    return json_response(VersionList.model_construct(items=[VersionOut.of(v) for v in found]))
+    found = await context().read(
+        service.versions, agent_id, by=caller, before=_VERSIONS.before(cursor), limit=limit
+    )
+    return _VERSIONS.answer([(version.id, VersionOut.of(version)) for version in found], limit)
+
+
+@router.get("/{agent_id}/versions/{version}", response_model=VersionOut)
+async def get_version(agent_id: Id, version: Version, caller: Caller) -> Response:
+    """One version, in full."""
+    return json_response(VersionOut.of(await context().read(service.version, agent_id, version, by=caller)))
 
 
 @router.post("/{agent_id}/versions", status_code=201, response_model=VersionOut)

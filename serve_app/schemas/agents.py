@@ -19,7 +19,7 @@ from gaelp_ray.domain.agents import (
 )
 from gaelp_ray.domain.money import micros_from_units, units_from_micros
 from gaelp_ray.domain.resources import parse_resources
-from serve_app.schemas.common import In, Items, Json, Number, Out
+from serve_app.schemas.common import In, Items, Json, LeftOut, Number, Out
 
 _SEED_AGENT: JsonDict = {
     "name": "campaign-optimizer-v2",
@@ -116,11 +116,12 @@ class VersionOut(Out):
     entrypoint: str
     docker_image: str | None
     working_dir: str | None
-    config: dict[str, Any]
-    requirements: list[str]
+    config: dict[str, Any] | None
+    requirements: list[str] | None
     resource_requirements: dict[str, str]
-    environment_vars: dict[str, str]
-    secrets: dict[str, str]
+    environment_vars: dict[str, str] | None
+    secrets: dict[str, str] | None
+    left_out: LeftOut
     created_by: str
     created_at: datetime
 
@@ -130,7 +131,7 @@ class VersionOut(Out):
             agent_id=version.agent_id,
             created_by=version.created_by,
             created_at=version.created_at,
-            **_spec_fields(version.spec),
+            **_spec_fields(version),
         )
 
 
@@ -145,11 +146,12 @@ class AgentOut(Out):
     entrypoint: str
     docker_image: str | None
     working_dir: str | None
-    config: dict[str, Any]
-    requirements: list[str]
+    config: dict[str, Any] | None
+    requirements: list[str] | None
     resource_requirements: dict[str, str]
-    environment_vars: dict[str, str]
-    secrets: dict[str, str]
+    environment_vars: dict[str, str] | None
+    secrets: dict[str, str] | None
+    left_out: LeftOut
     budget_limit: float | None
     budget_spent: float
     created_at: datetime
@@ -169,7 +171,7 @@ class AgentOut(Out):
             budget_spent=units_from_micros(agent.budget_spent_micros),
             created_at=agent.created_at,
             updated_at=agent.updated_at,
-            **_spec_fields(agent.current.spec),
+            **_spec_fields(agent.current),
         )
 
 
@@ -177,12 +179,13 @@ class AgentPage(Items):
     items: list[AgentOut]
 
 
-class VersionList(Out):
+class VersionPage(Items):
     items: list[VersionOut]
 
 
-def _spec_fields(spec: VersionSpec) -> dict[str, Any]:
-    return {
+def _spec_fields(version: AgentVersion) -> dict[str, Any]:
+    spec = version.spec
+    fields = {
         "version": spec.version,
         "entrypoint": spec.entrypoint,
         "docker_image": spec.docker_image,
@@ -192,7 +195,9 @@ def _spec_fields(spec: VersionSpec) -> dict[str, Any]:
         "resource_requirements": spec.resources.to_quantities(),
         "environment_vars": spec.environment_vars,
         "secrets": spec.secrets,
+        "left_out": sorted(version.left_out),
     }
+    return fields | dict.fromkeys(version.left_out)
 
 
 def _limit(units: float | None) -> int | None:

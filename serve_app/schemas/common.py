@@ -78,6 +78,11 @@ Instant = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time"}, mode="validation"),
 ]
 
+#: Names of the fields that are null because a list leaves them out.
+LeftOut = Annotated[
+    list[str], Field(description="Fields that are null because a list leaves them out; the item has them.")
+]
+
 #: A Kubernetes quantity of each resource.
 Quantities = dict[Annotated[str, Field(max_length=100)], Annotated[str, Field(max_length=400)] | int | float]
 

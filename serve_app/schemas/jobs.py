@@ -30,7 +30,7 @@ from gaelp_ray.domain.ledger import Money
 from gaelp_ray.domain.requests import MAX_WORKERS, Spot
 from gaelp_ray.domain.scheduling import WaitCode
 from gaelp_ray.store.jobs import JobFilter
-from serve_app.schemas.common import Flag, In, Instant, Items, Json, Number, Out, WholeNumber
+from serve_app.schemas.common import Flag, In, Instant, Items, Json, LeftOut, Number, Out, WholeNumber
 
 _SEED_JOB: JsonDict = {
     "agent_id": 1,
@@ -207,9 +207,9 @@ class JobOut(Out):
     deadline: datetime | None
     expected_duration_seconds: float | None = Field(description="Predicted, or your own guess.")
     entrypoint: str
-    hyperparameters: Mapping[str, Any]
-    training_config: Mapping[str, Any]
-    environment_vars: Mapping[str, str]
+    hyperparameters: Mapping[str, Any] | None
+    training_config: Mapping[str, Any] | None
+    environment_vars: Mapping[str, str] | None
     seed: int
     timeout_seconds: float | None
     max_retries: int
@@ -221,7 +221,8 @@ class JobOut(Out):
     waiting: WaitingOut | None = Field(description="Why it waits, while it does.")
     cause: EndCause | None = Field(description="Why its newest ended attempt ended.")
     message: str | None
-    result: Mapping[str, Any] | None
+    result: Mapping[str, Any] | None = Field(description="What the entry point returned; lists leave it out.")
+    left_out: LeftOut
     notices: list[str]
     money: Money = Field(description="What it spends itself.")
     cost: CostOut
@@ -233,6 +234,13 @@ class JobOut(Out):
 
     @staticmethod
     def of(job: Job, now: datetime) -> JobOut:
+        shown = JobOut._whole(job, now)
+        for name in job.left_out:
+            setattr(shown, name, None)
+        return shown
+
+    @staticmethod
+    def _whole(job: Job, now: datetime) -> JobOut:
         return JobOut.model_construct(
             id=job.id,
             agent_id=job.agent_id,
@@ -265,6 +273,7 @@ class JobOut(Out):
             cause=job.cause,
             message=job.message,
             result=job.result,
+            left_out=sorted(job.left_out),
             notices=list(job.notices),
             money=job.money,
             cost=CostOut.model_construct(
