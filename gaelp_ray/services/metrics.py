@@ -7,6 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from gaelp_ray.domain import instants
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.metrics import MetricPoint, check_values
 from gaelp_ray.services import agents as agent_service
@@ -42,7 +43,11 @@ def record_external(
     """Store values that an outside source reports about an agent."""
     agent_service.get(tx, agent_id, by=by)
     point = MetricPoint(
-        agent_id=agent_id, at=at or now, values=check_values(values), step=step, source=source
+        agent_id=agent_id,
+        at=now if at is None else instants.past(at, now, field="at"),
+        values=check_values(values),
+        step=step,
+        source=source,
     )
     metric_store.add(tx, [point])
     return point

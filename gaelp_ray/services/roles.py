@@ -43,3 +43,8 @@ def require(connection: Connection, role: Role, *others: Role, by: Principal) ->
         held = role_store.of_user(connection, by.user)
         if not held.intersection(others):
             roles.require(role, held, by)
+
+
+def may_see_accounts(connection: Connection, *, by: Principal) -> bool:
+    """Whether the caller may see figures of everybody's accounts: admins, operators and auditors."""
+    return by.admin or bool(of_user(connection, by.user) & {Role.OPERATOR, Role.AUDITOR})

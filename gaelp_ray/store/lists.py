@@ -22,7 +22,7 @@ def left_out(*columns: Column[Any], **others: ColumnElement[bool]) -> ColumnElem
     named: list[ColumnElement[Any]] = [
         case((is_so, literal(name)), else_=null()) for name, is_so in conditions.items()
     ]
-    return array(named, type_=Text).label("left_out")
+    return array[Any](named, type_=Text).label("left_out")
 
 
 def _large(column: Column[Any]) -> ColumnElement[bool]:

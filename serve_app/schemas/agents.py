@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
@@ -19,7 +19,7 @@ from gaelp_ray.domain.agents import (
 )
 from gaelp_ray.domain.money import micros_from_units, units_from_micros
 from gaelp_ray.domain.resources import parse_resources
-from serve_app.schemas.common import In, Items, Json, LeftOut, Number, Out
+from serve_app.schemas.common import In, Items, Json, LeftOut, Number, Out, Quantities
 
 _SEED_AGENT: JsonDict = {
     "name": "campaign-optimizer-v2",
@@ -44,8 +44,10 @@ class VersionIn(In):
         description="The job's code: a folder that every node sees, or the URI of a .zip that Ray can fetch.",
     )
     config: Json = Field(default_factory=dict)
-    requirements: list[str] = Field(default_factory=list, description="pip requirement lines.")
-    resource_requirements: dict[str, str | int | float] = Field(
+    requirements: list[Annotated[str, Field(max_length=1000)]] = Field(
+        default_factory=list, max_length=500, description="pip requirement lines."
+    )
+    resource_requirements: Quantities = Field(
         default_factory=dict,
         description="Kubernetes quantities: cpu, memory, gpu, storage.",
         examples=[{"cpu": "500m", "memory": "2Gi", "gpu": "1"}],

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from gaelp_ray.domain.approvals import MAX_TTL, TWO_PEOPLE, Approval, ApprovalState, NewApproval, Purpose
 from gaelp_ray.domain.ledger import MAX_REASON
-from serve_app.schemas.common import In, Items, Number, Out, WholeNumber
+from serve_app.schemas.common import CurrencyCode, In, Items, Number, Out, WholeNumber
 
 
 class ApprovalIn(In):
@@ -19,7 +19,7 @@ class ApprovalIn(In):
     )
     reason: str = Field(min_length=1, max_length=MAX_REASON)
     amount_micros: WholeNumber | None = Field(default=None, description="The most that it is good for.")
-    currency: str | None = None
+    currency: CurrencyCode | None = None
     needed: WholeNumber = Field(default=TWO_PEOPLE, description="Other people who must agree.")
     ttl_seconds: Number = Field(default=86_400, gt=0, le=MAX_TTL.total_seconds())
 

@@ -53,6 +53,12 @@ def by(read: Callable[..., R]) -> Callable[[Any], R]:
     return check
 
 
+def _currency(code: str, field: str) -> str:
+    if not (len(code) == 3 and code.isascii() and code.isalpha() and code.isupper()):
+        raise InvalidInput(f"`{field}` must be an ISO 4217 code such as 'EUR'; got {code!r}.", field=field)
+    return code
+
+
 #: Free-form JSON; ``documents.read`` has seen to it that it can be stored.
 Json = dict[str, Any]
 
@@ -82,6 +88,9 @@ Instant = Annotated[
 LeftOut = Annotated[
     list[str], Field(description="Fields that are null because a list leaves them out; the item has them.")
 ]
+
+#: ISO 4217.
+CurrencyCode = Annotated[str, Field(max_length=10), AfterValidator(by(_currency))]
 
 #: A Kubernetes quantity of each resource.
 Quantities = dict[Annotated[str, Field(max_length=100)], Annotated[str, Field(max_length=400)] | int | float]

@@ -30,7 +30,20 @@ from gaelp_ray.domain.ledger import Money
 from gaelp_ray.domain.requests import MAX_WORKERS, Spot
 from gaelp_ray.domain.scheduling import WaitCode
 from gaelp_ray.store.jobs import JobFilter
-from serve_app.schemas.common import Flag, In, Instant, Items, Json, LeftOut, Number, Out, WholeNumber
+from serve_app.schemas.common import (
+    BodyId,
+    Flag,
+    In,
+    Instant,
+    Items,
+    Json,
+    LeftOut,
+    Number,
+    Out,
+    Quantities,
+    UserName,
+    WholeNumber,
+)
 
 _SEED_JOB: JsonDict = {
     "agent_id": 1,
@@ -39,10 +52,8 @@ _SEED_JOB: JsonDict = {
     "hyperparameters": {"epochs": 10, "learning_rate": 0.001},
     "training_config": {},
 }
-_MAX_ID = 2**63 - 1
 MAX_SECONDS = 10**9
 
-AgentId = Annotated[WholeNumber, Field(ge=1, le=_MAX_ID)]
 Priority = Annotated[WholeNumber, Field(ge=PRIORITY_MIN, le=PRIORITY_MAX, description="10 is the highest.")]
 Seconds = Annotated[Number, Field(gt=0, le=MAX_SECONDS)]
 Retries = Annotated[WholeNumber, Field(ge=0, le=1000)]
@@ -53,13 +64,13 @@ class JobIn(In):
 
     model_config = ConfigDict(json_schema_extra={"examples": [_SEED_JOB]})
 
-    agent_id: AgentId
+    agent_id: BodyId
     name: str = "job"
     priority: Priority = PRIORITY_DEFAULT
     hyperparameters: Json = Field(default_factory=dict)
     training_config: Json = Field(default_factory=dict, description="Overlays the version's `config`.")
     entrypoint: str | None = Field(default=None, description="As the agent's version says, when absent.")
-    resource_requirements: dict[str, str | int | float] | None = None
+    resource_requirements: Quantities | None = None
     environment_vars: dict[str, str] = Field(default_factory=dict)
     seed: WholeNumber = Field(default=0, ge=0, le=2**63 - 1)
     timeout_seconds: Seconds | None = None
@@ -133,12 +144,12 @@ class JobPatch(In):
 class CancelIn(In):
     """Which jobs to cancel: those that meet all that is said, and at least one thing must be."""
 
-    ids: list[Annotated[WholeNumber, Field(ge=1, le=_MAX_ID)]] | None = Field(default=None, max_length=1000)
-    agent_id: AgentId | None = None
+    ids: list[BodyId] | None = Field(default=None, max_length=1000)
+    agent_id: BodyId | None = None
     status: JobStatus | None = None
     phase: JobState | None = None
     priority: Priority | None = None
-    owner: str | None = Field(default=None, description="For admins; others cancel their own.")
+    owner: UserName | None = Field(default=None, description="For admins; others cancel their own.")
     reason: str = Field(default="", max_length=1000)
     limit: WholeNumber = Field(default=1000, ge=1, le=1000)
 

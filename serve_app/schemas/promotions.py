@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Annotated
 
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
@@ -11,7 +12,7 @@ from pydantic.config import JsonDict
 from gaelp_ray.domain.agents import AgentVersion
 from gaelp_ray.domain.promotion import Evidence
 from gaelp_ray.services.promotions import Standing
-from serve_app.schemas.common import In, Number, Out, WholeNumber
+from serve_app.schemas.common import In, Number, Out, WholeNumber, printable
 
 _EXAMPLE: JsonDict = {
     "baseline": "1.0.0",
@@ -29,14 +30,14 @@ class EvidenceIn(In):
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
-    baseline: str
+    baseline: Annotated[str, Field(min_length=1, max_length=64), printable(64)]
     seeds: WholeNumber
     effect: Number
     low: Number = Field(description="Of the confidence interval of the effect.")
     high: Number
     confidence: Number
-    safety: dict[str, Number] = Field(
-        default_factory=dict, description="Upper confidence bounds of what must stay low."
+    safety: dict[Annotated[str, Field(max_length=100), printable(100)], Number] = Field(
+        default_factory=dict, max_length=100, description="Upper confidence bounds of what must stay low."
     )
 
     def evidence(self, version_id: int) -> Evidence:
