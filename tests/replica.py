@@ -65,11 +65,14 @@ class _Planner(Scheduler):
         self._holder = "scheduler of replica"
         self._reign = None
 
-    def asked(self, question: str, *about: Any) -> Any:
-        self._turn = asyncio.Lock()
-        # Nothing is applied, for nobody would launch it.
+    def lead(self) -> None:
+        """A tick. Nothing is applied, for nobody would launch it."""
         with mock.patch.object(self, "_apply", return_value=scheduler_module.Applied()):
             self._tick_once()
+
+    def asked(self, question: str, *about: Any) -> Any:
+        self._turn = asyncio.Lock()
+        self.lead()
         return asyncio.run(getattr(self, question)(*about))
 
 
@@ -77,7 +80,9 @@ class Replica:
     """A replica to send requests to, as anybody."""
 
     def __init__(self, database_url: str, **settings: Any) -> None:
-        self.settings = Settings(database_url=database_url, jwt_secret=SECRET, pool_size=8, **settings)
+        # Long enough that nobody else is asked to lead while it runs.
+        given = {"lease": timedelta(days=1), "pool_size": 8} | settings
+        self.settings = Settings(database_url=database_url, jwt_secret=SECRET, **given)
         self._names = itertools.count(1)
 
     def __enter__(self) -> Replica:
@@ -116,6 +121,7 @@ class Replica:
                 return refusal
 
         planner = _Planner(settings)
+        planner.lead()
         questions = ("why", "dry_run", "queue_report")
         return ControlPlane(
             scheduler=_Actor(**{each: partial(planner.asked, each) for each in questions}),

@@ -8,15 +8,15 @@ from typing import Annotated
 
 import typer
 
-from gaelp_ray.cli.options import AsJson, Limit
+from gaelp_ray.cli.options import AsJson, Limit, an_id
 from gaelp_ray.cli.output import cell, number, out, print_json, print_table
 from gaelp_ray.cli.session import connect
 from gaelp_ray.client import GaelpClient, LiveMetrics, Metric
 
 
 def metrics(
-    agent_id: Annotated[int, typer.Argument(help="The agent's id.")],
-    job: Annotated[int | None, typer.Option(help="Only of this job.")] = None,
+    agent_id: Annotated[int, typer.Argument(parser=an_id, help="The agent's id.")],
+    job: Annotated[int | None, typer.Option(parser=an_id, help="Only of this job.")] = None,
     since: Annotated[datetime | None, typer.Option(help="Only from then on, local time.")] = None,
     limit: Limit = 50,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Show them live, until Ctrl-C.")] = False,

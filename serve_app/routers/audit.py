@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import Query, Response
+from pydantic import Field
 
 from gaelp_ray.domain.audit import Seal
+from gaelp_ray.domain.ids import MAX_ID
 from gaelp_ray.services import audit as service
 from gaelp_ray.services import compliance
 from serve_app.auth import Caller
@@ -16,6 +18,7 @@ from serve_app.context import context
 from serve_app.paging import Cursor, Limit, Pages
 from serve_app.respond import json_response
 from serve_app.routers.api import api_router
+from serve_app.routers.ids import PLAIN
 from serve_app.schemas.audit import ProofOut, RecordOut, RecordPage, ReportOut
 from serve_app.schemas.common import Instant
 
@@ -23,6 +26,7 @@ router = api_router("", tag="audit")
 
 _RECORDS = Pages("audit")
 
+After = Annotated[int, Field(ge=0, le=MAX_ID), PLAIN, Query()]
 Text = Annotated[str | None, Query(max_length=250)]
 
 
@@ -32,17 +36,18 @@ async def list_records(
     subject: Text = None,
     actor: Text = None,
     action: Text = None,
+    after: After = 0,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Response:
-    """Changes in the order in which they were made. Auditors only."""
+    """Changes in the order in which they were made, those numbered above `after`. Auditors only."""
     found = await context().read(
         service.page,
         by=caller,
         subject=subject,
         actor=actor,
         action=action,
-        after=_RECORDS.after(cursor),
+        after=max(after, _RECORDS.after(cursor)),
         limit=limit,
     )
     return _RECORDS.answer([(each.seal.seq, RecordOut.of(each)) for each in found], limit)

@@ -68,7 +68,7 @@ async def health() -> Response:
     return json_response(HealthOut(status="ok"))
 
 
-@root_router.get("/ready", response_model=ReadyOut)
+@root_router.get("/ready", response_model=ReadyOut, responses={503: {"model": ReadyOut}})
 async def ready() -> Response:
     """Whether the service can do its work: the database answers and a scheduler leads."""
     try:
