@@ -65,11 +65,8 @@ def job(replica: Replica) -> dict[str, Any]:
     """A job with large fields and a large result."""
     made = replica.job(replica.agent("root"), "root", hyperparameters=LARGE, training_config={"b": 1})
     with replica.context.store.engine.begin() as tx:
-        given = {"id": made["id"]}
-        tx.execute(
-            text("UPDATE jobs SET result = jsonb_build_object('r', repeat('z', 5000000)) WHERE id = :id"),
-            given,
-        )
+        result = "jsonb_build_object('r', repeat('z', 5000000))"
+        tx.execute(text(f"UPDATE jobs SET result = {result} WHERE id = :id"), {"id": made["id"]})
     return made
 
 
@@ -87,11 +84,8 @@ def test_the_greeting_of_a_watcher_is_small(replica: Replica, job: dict[str, Any
     asked = _greeting(job["agent_id"], Principal("root", admin=True))
     greeting = asyncio.run_coroutine_threadsafe(asked, replica._loop).result(timeout=30)
     [shown] = greeting["jobs"]
-    assert (shown["id"], shown["result"], shown["left_out"]) == (
-        job["id"],
-        None,
-        ["hyperparameters", "result"],
-    )
+    assert (shown["id"], shown["result"]) == (job["id"], None)
+    assert shown["left_out"] == ["hyperparameters", "result"]
     assert len(str(greeting)) < 20_000
 
 

@@ -39,6 +39,8 @@ AGENTS = (
 def upgrade() -> None:
     """Where two rows would become one, both stay as they are: neither is worth more than the other."""
     op.create_index("ix_agents_owner_lower_name", "agents", ["owner", sa.text("lower(name)")])
+    # No reader of ours can show what lies behind the year 9999.
+    op.execute("UPDATE metric_points SET at = '8999-12-31T23:59:59Z' WHERE at >= '9000-01-01T00:00:00Z'")
     for table, column, condition in (*USERS, *NAMED):
         _rewrite(table, column, condition, _changed(table, column, condition, names.canonical))
     for table, column, condition in AGENTS:
