@@ -118,8 +118,10 @@ CARRIED_OVER = """
 
 NAMED_BEFORE = [
     """INSERT INTO accounts (scope, subject, currency, money, timezone, created_at) VALUES
-       ('campaign', ' Spring', 'EUR', 'real', 'UTC', now()), ('campaign', 'Autumn', 'EUR', 'real', 'UTC', now()),
-       ('campaign', 'autumn', 'EUR', 'real', 'UTC', now()), ('agent', '050', 'EUR', 'real', 'UTC', now())""",
+       ('campaign', ' Spring', 'EUR', 'real', 'UTC', now()),
+       ('campaign', 'Autumn', 'EUR', 'real', 'UTC', now()),
+       ('campaign', 'autumn', 'EUR', 'real', 'UTC', now()),
+       ('agent', '050', 'EUR', 'real', 'UTC', now())""",
     """INSERT INTO quotas (kind, name, team, limits, weight, updated_at, updated_by) VALUES
        ('user', 'Ann', 'ADS', '{}', 1, now(), 'root'), ('team', 'ADS', NULL, '{}', 1, now(), 'root'),
        ('user', '*', NULL, '{}', 1, now(), 'root')""",
