@@ -16,6 +16,7 @@ from gaelp_ray.domain.prices import PriceTable
 from gaelp_ray.domain.retries import RetryPolicy
 from gaelp_ray.domain.scheduling import PreemptionMode, SchedulingPolicy
 from gaelp_ray.observability import logs
+from gaelp_ray.services import currencies
 from gaelp_ray.services.submissions import JobDefaults
 from gaelp_ray.store.engine import Store
 
@@ -38,6 +39,10 @@ class Runtime:
                 "No database is configured; set GAELP_DATABASE_URL or start the embedded one with `gaelp up`."
             )
         return Store(self.settings.database_url, pool_size=self.settings.pool_size)
+
+    def keep_currency(self) -> None:
+        """Raise ``SetupError`` where GAELP_CURRENCY was changed under limits of compute that are in force."""
+        self.store.transact(currencies.keep, self.settings.currency)
 
     @cached_property
     def retry_policy(self) -> RetryPolicy:

@@ -136,6 +136,9 @@ class Settings(BaseSettings):
     retry_base_s: float = Field(default=60.0, ge=0)
     retry_cap_s: float = Field(default=3600.0, ge=0)
     stop_grace_s: float = Field(default=10.0, ge=0, description="Time to save and leave when told to stop.")
+    exit_grace_s: float = Field(
+        default=30.0, ge=0, description="Time for threads and exit handlers once an entry point has returned."
+    )
     metrics_open: bool = Field(
         default=False, description="Whether /metrics shows the figures of each account without a token."
     )

@@ -48,7 +48,7 @@ class Bearer(HTTPBearer):
         if scheme.lower() != "bearer" or not token:
             raise Unauthenticated("Send `Authorization: Bearer <token>`; make one with `gaelp token create`.")
         known = authenticate(token.strip())
-        caller = Principal(known.user, known.admin, request.scope.get("request_id"))
+        caller = Principal(known.user, known.admin, request.scope.get("request_id"), known.until)
         request.scope[_CALLER] = caller
         return caller
 

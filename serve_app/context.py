@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ray.exceptions import RayError, RayTaskError
@@ -52,6 +53,9 @@ class ApiContext:
         self.settings = settings
         self.runtime = Runtime(settings)
         self.store = self.runtime.store
+        # Without a database there is nothing to compare; then nothing is held either.
+        with suppress(Unavailable):
+            self.runtime.keep_currency()
         self.agents: Coalescer[int, Agent] = Coalescer(lambda ids: self.store.read(agent_store.get_many, ids))
         self.jobs: Coalescer[int, Job] = Coalescer(lambda ids: self.store.read(job_store.get_many, ids))
         self.purses: Coalescer[Ask, Purse | GaelpError] = Coalescer(

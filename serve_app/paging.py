@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, BeforeValidator, Field
 
 from gaelp_ray.domain import cursors, ids
+from gaelp_ray.store.positions import Position
 from serve_app.schemas.common import by
 
 #: A page ends with the item that takes it past so many bytes.
@@ -46,6 +47,18 @@ class Pages:
     def after(self, cursor: str | None) -> int:
         """The id above which the page begins, in lists that go forward."""
         return self.before(cursor) or 0
+
+    def after_position(self, cursor: str | None) -> Position | None:
+        """The place after which the page begins, in lists that many write at once."""
+        place = self.position(cursor)
+        if place is None:
+            return None
+        xid, _, row_id = place.partition(".")
+        # Rows from before such rows knew their transactions have none.
+        found = 0 if xid == "0" else ids.known(xid), ids.known(row_id)
+        if found[0] is None or found[1] is None:
+            raise cursors.foreign()
+        return Position(found[0], found[1])
 
     def answer(self, items: Iterable[tuple[str | int, BaseModel]], limit: int) -> Response:
         """A page of items, each with its position; what does not fit waits for the next page."""

@@ -7,11 +7,11 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 
@@ -25,9 +25,10 @@ from gaelp_ray.bootstrap import Runtime
 from gaelp_ray.config import Settings
 from gaelp_ray.domain.attempts import Directive, LaunchOrder, Outcome, unpaid
 from gaelp_ray.domain.checkpoints import Retention
+from gaelp_ray.domain.endings import bare
 from gaelp_ray.domain.errors import Forbidden, GaelpError, SetupError, Unavailable
 from gaelp_ray.domain.gangs import Member
-from gaelp_ray.domain.jobs import EndCause
+from gaelp_ray.domain.jobs import EndCause, JobState
 from gaelp_ray.domain.ledger import Money, Settle
 from gaelp_ray.domain.metrics import MetricPoint
 from gaelp_ray.domain.platforms import DeliveryReport, Placements
@@ -46,6 +47,7 @@ from gaelp_ray.training.orders import Proposal, Ruling, Standing
 from gaelp_ray.training.run import Terms, run
 
 log = logging.getLogger(__name__)
+R = TypeVar("R")
 
 ORDERS_S = 1.0
 HEARTBEAT_S = 5.0
@@ -54,6 +56,8 @@ SWITCHES_S = 1.0
 SILENT_S = 30.0
 #: How often it is looked whether running time must be paid for.
 PAY_S = 2.0
+#: Between two tries to store an end of which nothing can be left out any more.
+END_PAUSE_S = 5.0
 DRAINED = "Its node is being taken away; it goes on elsewhere."
 
 
@@ -154,13 +158,20 @@ class Launcher:
             return
         start = partial(self._hand_to_ray, order)
         crew = Crew(order, start, name=f"{self._name}/attempt-{order.attempt_id}")
-        write = partial(self._remember, attempt_service.append_log, order.attempt_id)
+        write = partial(
+            self._remember,
+            attempt_service.append_log,
+            order.attempt_id,
+            limit_bytes=self._settings.log_limit_bytes,
+        )
         self._owned[order.attempt_id] = Owned(order, crew, Logbook(write), order.paid_until)
         self._spawn(self._follow(order.attempt_id, crew))
 
     def _hand_to_ray(self, order: LaunchOrder, rank: int, options: dict[str, Any]) -> Any:
         settings = self._settings
-        terms = Terms(settings.storage_uri, settings.log_limit_bytes, idle_policy(settings))
+        terms = Terms(
+            settings.storage_uri, settings.log_limit_bytes, idle_policy(settings), settings.exit_grace_s
+        )
         secrets = read_secrets(settings, order.secrets)
         me = ray.get_runtime_context().current_actor
         return ray.remote(run).options(**options).remote(order, rank, me, self._hub, terms, secrets)
@@ -346,7 +357,14 @@ class Launcher:
             await owned.crew.over()
 
     async def _end(self, attempt_id: int, outcome: Outcome) -> None:
-        state = await self._remember(
+        """Remember an end. What the database refuses of it is left out: an attempt does not hold its
+        resources on because of what it said."""
+        state = await until_stored(partial(self._store_end, attempt_id), outcome)
+        if state is not None:
+            meters.count(ATTEMPTS_ENDED, cause=str(outcome.cause))
+
+    async def _store_end(self, attempt_id: int, outcome: Outcome) -> JobState | None:
+        state: JobState | None = await self._remember(
             attempt_service.finish,
             attempt_id,
             outcome,
@@ -354,8 +372,7 @@ class Launcher:
             policy=self._runtime.retry_policy,
             now=utc_now(),
         )
-        if state is not None:
-            meters.count(ATTEMPTS_ENDED, cause=str(outcome.cause))
+        return state
 
     async def _show_life(self) -> None:
         now = time.monotonic()
@@ -391,6 +408,20 @@ class Launcher:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def until_stored(
+    store: Callable[[Outcome], Awaitable[R]], outcome: Outcome, *, pause_s: float = END_PAUSE_S
+) -> R:
+    """Store an outcome, and when that fails what is left of it, again and again."""
+    while True:
+        try:
+            return await store(outcome)
+        except Exception:
+            log.exception("an end could not be stored", extra={"cause": str(outcome.cause)})
+            if outcome == bare(outcome):
+                await asyncio.sleep(pause_s)
+            outcome = bare(outcome)
 
 
 def idle_policy(settings: Settings) -> IdlePolicy:

@@ -22,6 +22,7 @@ from gaelp_ray.domain.windows import Period
 app = typer.Typer(help="Read budgets, limit them, hold and spend from them.", no_args_is_help=True)
 
 BudgetId = Annotated[int, typer.Argument(parser=an_id, help="The budget's id.")]
+User = Annotated[str, typer.Argument(help="The user.")]
 HoldKey = Annotated[str, typer.Argument(help="The key of the hold.")]
 Amount = Annotated[str, typer.Argument(help="In units of currency, e.g. 12.50.")]
 Key = Annotated[
@@ -112,6 +113,33 @@ def limit(
     if as_json:
         return print_json(usage)
     return _print_bars((usage,))
+
+
+@app.command()
+def members(budget_id: BudgetId, as_json: AsJson = False) -> None:
+    """List who may charge a campaign's budget, beside operators."""
+    with connect() as gaelp:
+        found = gaelp.budgets.members(budget_id)
+    if as_json:
+        return print_json(found)
+    rows = [(each.user, each.by, each.at) for each in found]
+    return print_table(("user", "added by", "at"), rows, empty="It has no members.")
+
+
+@app.command()
+def add_member(budget_id: BudgetId, user: User) -> None:
+    """Let the agents of a user hold money of a campaign's budget."""
+    with connect() as gaelp:
+        gaelp.budgets.add_member(budget_id, user)
+    out.print(f"{user} is a member of budget {budget_id}.", markup=False)
+
+
+@app.command()
+def remove_member(budget_id: BudgetId, user: User) -> None:
+    """Take that right away; what was held stays held."""
+    with connect() as gaelp:
+        gaelp.budgets.remove_member(budget_id, user)
+    out.print(f"{user} is no member of budget {budget_id} any more.", markup=False)
 
 
 @app.command()

@@ -55,6 +55,7 @@ def start(settings: Settings, *, address: str | None, say: Say) -> None:
     say("Starting PostgreSQL" if settings.database_url is None else "Connecting to PostgreSQL")
     settings = with_database(settings)
     migrate(settings)
+    keep_currency(settings)
     secret = signing_secret(settings)
     (settings.data_dir / "token").unlink(missing_ok=True)
     write_private(settings.data_dir / "token", tokens.make(settings, "admin", admin=True))
@@ -104,6 +105,15 @@ def migrate(settings: Settings) -> str:
         raise
     finally:
         store.close()
+
+
+def keep_currency(settings: Settings) -> None:
+    """Raise ``SetupError`` where GAELP_CURRENCY was changed under limits of compute that are in force."""
+    runtime = Runtime(settings)
+    try:
+        runtime.keep_currency()
+    finally:
+        runtime.store.close()
 
 
 def check_ports(settings: Settings, *, joining: bool) -> None:

@@ -119,6 +119,10 @@ class Outcome:
     exit_code: int | None = None
     result: Mapping[str, Any] | None = None
     peak_memory_bytes: int | None = None
+    #: What the job's owner should know of it.
+    notices: tuple[str, ...] = ()
+    #: A loss that nothing of the cluster was seen to cause: the job may have done it to itself.
+    unexplained: bool = False
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,9 @@
     │   ├── AlreadyVoided       the hold was given back
     │   ├── HoldExpired         the hold ran out of time
     │   ├── ExceedsHold         more than was held
+    │   ├── Unbookable          what is booked already does not add up
     │   ├── Halted              a kill switch is engaged
+    │   ├── NoLimit             a budget of real money has no limit, so it holds nothing
     │   └── NotEligible         evidence or approvals are missing
     ├── BudgetExceeded          the spend would pass the limit
     ├── QueueFull               too many jobs wait already
@@ -149,10 +151,22 @@ class ExceedsHold(Conflict):
     code = "exceeds_hold"
 
 
+class Unbookable(Conflict):
+    """What is booked already does not add up, so nothing more is; an operator of the service must look."""
+
+    code = "unbookable"
+
+
 class Halted(Conflict):
     """A kill switch is engaged; nothing new may be spent until it is released."""
 
     code = "halted"
+
+
+class NoLimit(Conflict):
+    """A budget of real money without a limit holds nothing; set a limit first."""
+
+    code = "no_limit"
 
 
 class NotEligible(Conflict):

@@ -76,18 +76,10 @@ def past(moment: datetime, now: datetime, *, field: str) -> datetime:
     moment = check(moment, field=field)
     if moment > now + LEEWAY:
         raise InvalidInput(
-            f"`{field}` must not lie in the future; got {moment.isoformat()}, and it is {now.isoformat()}.",
+            f"`{field}` lies in the future, {moment.isoformat()}; report a value once it was measured.",
             field=field,
         )
     return moment
-
-
-def check_span(since: datetime, until: datetime) -> None:
-    """Raise ``InvalidInput`` unless a span has a beginning before its end."""
-    if since >= until:
-        raise InvalidInput(
-            f"`since` must be before `until`; got {since.isoformat()} and {until.isoformat()}.", field="since"
-        )
 
 
 def _built(found: re.Match[str], value: object, field: str) -> datetime:

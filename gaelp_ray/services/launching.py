@@ -156,7 +156,7 @@ def _launch_order(
 def _spent_from(connection: Connection, account_id: int) -> tuple[str, tuple[int, ...]]:
     """The currency of an account, and all accounts that bind what is spent from it."""
     account = account_service.account(connection, account_id)
-    return account.currency, account_service.chain(connection, account)
+    return account.currency, tuple(each.id for each in account_service.chain(connection, account))
 
 
 def _reward_clips(connection: Connection, agent_id: int) -> tuple[RewardClip, ...]:

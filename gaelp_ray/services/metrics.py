@@ -40,7 +40,10 @@ def record_external(
     source: str = "external",
     at: datetime | None = None,
 ) -> MetricPoint:
-    """Store values that an outside source reports about an agent."""
+    """Store values that an outside source reports about an agent.
+
+    Raises ``InvalidInput`` for values of the future: nothing was measured there yet.
+    """
     agent_service.get(tx, agent_id, by=by)
     point = MetricPoint(
         agent_id=agent_id,

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from gaelp_ray.domain import instants
+from gaelp_ray.domain import periods
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.prices import ANY_GPU, PriceTable
 from gaelp_ray.domain.requests import ACCELERATOR_LABEL
@@ -55,7 +55,7 @@ def savings(
 
     An admin sees everybody's. A user counts for the team of today.
     """
-    instants.check_span(since, until)
+    periods.check(since, until)
     runs = savings_store.spot_runs(
         connection,
         owner=None if by.admin else by.user,

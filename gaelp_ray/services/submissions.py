@@ -331,6 +331,18 @@ def _expected(connection: Connection, new: NewJob) -> tuple[float | None, float 
     return (past.median_s, p90_s) if past else (None, None)
 
 
+#: Fields that a digest always has. One that was added since is left out at its default, so that a body that
+#: was sent before has the digest that was stored of it.
+_ALWAYS = frozenset(
+    {
+        "agent_id", "name", "priority", "hyperparameters", "training_config", "entrypoint", "resources",
+        "environment_vars", "seed", "timeout_s", "max_retries", "workers", "label_selector", "spot",
+        "preemptible", "deadline", "expected_duration_s", "money",
+    }
+)  # fmt: skip
+
+
 def _digest(new: NewJob) -> str:
-    body: Mapping[str, Any] = asdict(new)
+    sent, bare = asdict(new), asdict(NewJob(agent_id=new.agent_id, name=new.name))
+    body = {name: value for name, value in sent.items() if name in _ALWAYS or value != bare[name]}
     return hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()

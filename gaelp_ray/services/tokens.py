@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import jwt
 
@@ -41,4 +41,6 @@ def verify(secret: str, token: str) -> tuple[Principal, float]:
         user = names.bearer(claims["sub"])
     except InvalidInput:
         raise Unauthenticated("The token names nobody; make one with `gaelp token create`.") from None
-    return Principal(user=user, admin=claims.get("adm") is True), float(claims["exp"])
+    expires = float(claims["exp"])
+    until = datetime.fromtimestamp(expires, UTC)
+    return Principal(user=user, admin=claims.get("adm") is True, until=until), expires

@@ -1,12 +1,13 @@
-"""The captured output of attempts, in chunks."""
+"""The captured output of attempts, in chunks. Of a log that is too long the middle is not kept."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
+from gaelp_ray.domain.logs import left_out
 from gaelp_ray.store.tables import log_chunks
 
 
@@ -16,6 +17,19 @@ def append(tx: Connection, attempt_id: int, start_byte: int, content: bytes, *, 
         insert(log_chunks)
         .values(attempt_id=attempt_id, start_byte=start_byte, content=content, at=now)
         .on_conflict_do_nothing()
+    )
+
+
+def shorten(tx: Connection, attempt_id: int, *, end_byte: int, limit_bytes: int) -> None:
+    """Forget what lies between the first and the last half of ``limit_bytes`` of a log up to ``end_byte``."""
+    head = limit_bytes // 2
+    end = log_chunks.c.start_byte + func.length(log_chunks.c.content)
+    tx.execute(
+        delete(log_chunks).where(
+            log_chunks.c.attempt_id == attempt_id,
+            log_chunks.c.start_byte >= head,
+            end <= end_byte - (limit_bytes - head),
+        )
     )
 
 
@@ -30,8 +44,11 @@ def size(connection: Connection, attempt_id: int) -> int:
     return connection.execute(query).scalar() or 0
 
 
-def read(connection: Connection, attempt_id: int, *, from_byte: int, limit: int) -> bytes:
-    """At most about ``limit`` bytes from ``from_byte`` on."""
+def read(connection: Connection, attempt_id: int, *, from_byte: int, limit: int) -> tuple[bytes, int]:
+    """At most about ``limit`` bytes from ``from_byte`` on, and the byte after them.
+
+    A line stands for what was not kept in between.
+    """
     end = log_chunks.c.start_byte + func.length(log_chunks.c.content)
     query = (
         select(log_chunks.c.start_byte, log_chunks.c.content)
@@ -40,11 +57,15 @@ def read(connection: Connection, attempt_id: int, *, from_byte: int, limit: int)
         .limit(1000)
     )
     parts: list[bytes] = []
-    total = 0
+    total, position = 0, from_byte
     for start, content in connection.execute(query):
-        part = bytes(content)[max(0, from_byte - start) :]
-        parts.append(part[: limit - total])
-        total += len(parts[-1])
+        if start > position:
+            parts.append(left_out(start - position))
+            position = start
+        part = bytes(content)[position - start :][: limit - total]
+        parts.append(part)
+        position += len(part)
+        total += len(part)
         if total >= limit:
             break
-    return b"".join(parts)
+    return b"".join(parts), position

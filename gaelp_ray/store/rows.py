@@ -134,6 +134,7 @@ def job(row: Row[Any], *, wait_code: str | None = None, wait_message: str | None
         max_retries=row.max_retries,
         failures=row.failures,
         losses=row.losses,
+        instant_losses=row.instant_losses,
         preemptions=row.preemptions,
         attempt_number=row.attempt_number,
         progress=Progress(row.step, row.total_steps, row.latest_metrics),

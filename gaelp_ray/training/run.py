@@ -26,6 +26,8 @@ class Terms:
     storage_uri: str
     log_limit_bytes: int
     idle: IdlePolicy = NEVER
+    #: How long threads and exit handlers may go on after the entry point has returned.
+    exit_grace_s: float = 30.0
 
 
 def run(
@@ -45,6 +47,7 @@ def run(
         rank=rank,
         idle=terms.idle,
         gpu_use=gpus.sampler(order.resources.gpu_milli),
+        exit_grace_s=terms.exit_grace_s,
     )
     try:
         return Supervisor(order, link, place).run()

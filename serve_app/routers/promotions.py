@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Path, Response
 
 from gaelp_ray.domain.agents import AgentVersion
+from gaelp_ray.domain.promotion import Evidence
 from gaelp_ray.services import agents
 from gaelp_ray.services import promotions as service
 from serve_app.auth import Caller
@@ -24,10 +25,16 @@ Version = Annotated[str, Path(max_length=64)]
 
 @router.post("/evidence", status_code=201, response_model=EvidenceOut)
 async def record_evidence(agent_id: Id, version: Version, body: EvidenceIn, caller: Caller) -> Response:
-    """Store what an evaluation found; it never changes."""
+    """Read evidence from the results of jobs, and store it; it never changes.
+
+    Numbers from elsewhere are stored with `source: external`; they are never enough alone.
+    """
     found = await _version(agent_id, version, caller)
-    evidence = body.evidence(found.id)
-    stored = await context().transact(service.record_evidence, evidence, by=caller, now=datetime.now(UTC))
+    given, now = body.evidence(found.id), datetime.now(UTC)
+    if isinstance(given, Evidence):
+        stored = await context().transact(service.record_evidence, given, by=caller, now=now)
+    else:
+        stored = await context().transact(service.record_runs, found.id, given, by=caller, now=now)
     return json_response(EvidenceOut.model_validate(stored), 201)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Path, Query, Response
 from pydantic import Field
 
-from gaelp_ray.domain import cursors
+from gaelp_ray.domain import cursors, periods
 from gaelp_ray.domain.quotas import QuotaKind
 from gaelp_ray.services import quotas as service
 from serve_app.auth import Caller
@@ -86,13 +86,13 @@ async def get_usage_history(
 ) -> Response:
     """What was held on average in each of so many equal spans."""
     now = datetime.now(UTC)
-    end = until or now
+    begin, end = periods.meant(since, until, span=_SPAN, now=now)
     points = await context().read(
         service.usage_over_time,
         members.kind,
         name,
         resource=resource,
-        since=since or end - _SPAN,
+        since=begin,
         until=end,
         buckets=buckets,
         by=caller,

@@ -42,7 +42,7 @@ async def list_violations(
         severity=severity,
         since=since,
         until=until,
-        after=_VIOLATIONS.after(cursor),
+        after=_VIOLATIONS.after_position(cursor),
         limit=limit,
     )
     return _page(found, limit)
@@ -74,11 +74,11 @@ async def list_violations_of_agent(
         severity=severity,
         since=since,
         until=until,
-        after=_VIOLATIONS.after(cursor),
+        after=_VIOLATIONS.after_position(cursor),
         limit=limit,
     )
     return _page(found, limit)
 
 
 def _page(found: list[Violation], limit: int) -> Response:
-    return _VIOLATIONS.answer([(each.id, ViolationOut.of(each)) for each in found], limit)
+    return _VIOLATIONS.answer([(each.position.text, ViolationOut.of(each)) for each in found], limit)

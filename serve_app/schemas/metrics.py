@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 
 from gaelp_ray.domain.metrics import MetricPoint
-from serve_app.schemas.common import In, Instant, Items, Out, WholeNumber, printable
+from serve_app.schemas.common import In, Instant, Items, Number, Out, WholeNumber, printable
 
 
 class MetricsIn(In):
@@ -17,7 +17,7 @@ class MetricsIn(In):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"metrics": {"ctr": 0.031, "cpa": 4.2}}]})
 
-    metrics: dict[str, float]
+    metrics: dict[str, Number]
     step: WholeNumber | None = Field(default=None, ge=0, le=2**63 - 1)
     source: Annotated[str, Field(min_length=1, max_length=100), printable(100)] = "external"
     at: Instant | None = None

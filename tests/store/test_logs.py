@@ -35,8 +35,9 @@ def read_on(world: World, attempt: Attempt, from_byte: int) -> LogPart:
 
 def read_all(world: World, attempt: Attempt, from_byte: int = 0) -> bytes:
     content = b""
-    while part := read_on(world, attempt, from_byte + len(content)).content:
-        content += part
+    while (part := read_on(world, attempt, from_byte)).content:
+        content += part.content
+        from_byte = part.next_byte
     return content
 
 
@@ -139,3 +140,38 @@ def test_a_job_is_finished_when_its_state_says_so(world: World, attempt: Attempt
     assert not world.store.read(service.finished, attempt.job_id, by=ANN)
     world.finish(attempt, EndCause.SUCCESS)
     assert world.store.read(service.finished, attempt.job_id, by=ANN)
+
+
+def test_of_a_log_past_its_limit_the_beginning_and_the_end_are_kept(world: World, attempt: Attempt) -> None:
+    lines = [f"line {number:04d}\n".encode() for number in range(1000)]
+    for number, line in enumerate(lines):
+        world.store.transact(
+            attempt_service.append_log, attempt.id, 10 * number, line, now=world.now, limit_bytes=1000
+        )
+    found = read_all(world, attempt)
+    begin, mark, end = found.partition(b"\ngaelp: 9,000 bytes are left out here")
+    assert begin == b"".join(lines[:50])
+    assert mark
+    assert end.endswith(b"\n" + b"".join(lines[-50:]))
+    assert tail(world, attempt, 3) == LogPart(attempt.id, b"".join(lines[-3:]), 10_000, complete=False)
+
+
+def test_who_follows_a_log_that_is_cut_meanwhile_goes_on_behind_the_gap(
+    world: World, attempt: Attempt
+) -> None:
+    def add(number: int) -> None:
+        content = f"line {number:04d}\n".encode()
+        world.store.transact(
+            attempt_service.append_log, attempt.id, 10 * number, content, now=world.now, limit_bytes=1000
+        )
+
+    for number in range(100):
+        add(number)
+    position = read_on(world, attempt, 0).next_byte
+    assert position == 1000
+    for number in range(100, 500):
+        add(number)
+    part = read_on(world, attempt, position)
+    assert part.content.startswith(b"\ngaelp: 3,500 bytes are left out here")
+    assert part.content.endswith(b"line 0499\n")
+    assert part.next_byte == 5000

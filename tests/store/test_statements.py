@@ -10,7 +10,6 @@ from gaelp_ray.domain.ledger import Balance
 from gaelp_ray.domain.windows import Period
 from gaelp_ray.services import statements
 from gaelp_ray.store.engine import Store
-from gaelp_ray.store.statements import After
 from tests.bank import MINUTE, Bank, a_correction, a_hold, a_post, a_spend
 from tests.builders import T0
 
@@ -69,7 +68,7 @@ def test_a_statement_is_read_page_by_page(bank: Bank, account: int) -> None:
     for _ in range(4):
         (line,) = bank.store.read(statements.statement, account, **given, after=after, limit=1)
         pages.append(line)
-        after = After(line.entry.at, line.id)
+        after = line.id
     assert pages == whole
     assert bank.store.read(statements.statement, account, **given, after=after, limit=1) == []
 
@@ -92,12 +91,12 @@ def test_alerts_come_once_a_window(bank: Bank) -> None:
     bank.wait(timedelta(days=1))
     bank.expire()
     bank.submit([a_hold(f"next {n}", account) for n in range(5)])
-    found = bank.store.read(statements.alerts, account_id=account, limit=10)
+    found = bank.store.read(statements.alerts, account, limit=10)
     assert [(a.percent, a.usage.window.starts_at.day, a.usage.pending_micros) for _, a in found] == [
         (50, 1, 50), (50, 2, 50),
     ]  # fmt: skip
     first = found[0][0]
-    assert bank.store.read(statements.alerts, after=first, limit=10) == found[1:]
+    assert bank.store.read(statements.alerts, account, after=first, limit=10) == found[1:]
 
 
 def test_a_projection_is_made_for_each_window(bank: Bank) -> None:

@@ -61,6 +61,8 @@ jobs = Table(
     Column("max_retries", Integer, nullable=False),
     Column("failures", Integer, nullable=False, server_default="0"),
     Column("losses", Integer, nullable=False, server_default="0"),
+    #: In a row, right after their start and with no part of the cluster that was seen to fail.
+    Column("instant_losses", Integer, nullable=False, server_default="0"),
     Column("preemptions", Integer, nullable=False, server_default="0"),
     Column("attempt_number", Integer, nullable=False, server_default="0"),
     Column("step", BigInteger),

@@ -25,6 +25,7 @@ from gaelp_ray.domain.ledger import (
     AtExpiry,
     HeldMoney,
     Hold,
+    HoldState,
     Money,
     Outcome,
     Post,
@@ -32,6 +33,7 @@ from gaelp_ray.domain.ledger import (
     Request,
     Scope,
     Settle,
+    Spend,
     Void,
     operation,
 )
@@ -65,6 +67,9 @@ class Replica:
         self.holds: dict[str, HeldMoney] = {}
         self.account = an_account(7)
         self.refusal: GaelpError | None = None
+        self.operators = {"root", "olive"}
+        #: Campaigns that are not the caller's to charge.
+        self.closed: set[str] = set()
         self.outcome: Callable[[Request], Outcome] = done
         self.admission: Callable[[Action, Hold], Admission] = lambda action, hold: Admission(
             Allow(action), done(hold)
@@ -86,9 +91,9 @@ class Replica:
         self.ineligible: GaelpError | None = None
         self.http = Http(create_app(body_limit_bytes=100_000))
 
-    def held(self, key: str, *, on: Sequence[int] = (3, 7)) -> None:
+    def held(self, key: str, *, on: Sequence[int] = (3, 7), state: HoldState = HoldState.PENDING) -> None:
         self.holds[key] = HeldMoney(
-            key, tuple(on), "EUR", 5, 0, AtExpiry.RETURN, None, T0, T0 + timedelta(60)
+            key, tuple(on), "EUR", 5, 0, AtExpiry.RETURN, None, T0, T0 + timedelta(60), state
         )
 
     def send(self, method: str, path: str, body: Any = None, *, by: str = "ann") -> Any:
@@ -96,13 +101,17 @@ class Replica:
         return self.http.request(method, f"/api/v1/budgets{path}", json=body, headers=headers)
 
     async def _purse(self, ask: Ask) -> Purse | GaelpError:
-        return self.refusal or Purse(self.account, (3, 7))
+        if ask.campaign in self.closed:
+            return Forbidden("You are no member of that campaign.")
+        return self.refusal or Purse(
+            self.account, (3, 7), operates=ask.by.user in self.operators, own_ids=(7,), campaign=ask.campaign
+        )
 
     async def _hold(self, key: str) -> HeldMoney | None:
         return self.holds.get(key)
 
     async def _book(self, requests: Sequence[Request], account_ids: Iterable[int]) -> list[Outcome]:
-        assert min(account_ids) == 3
+        assert min(account_ids) in {3, 7}
         self.asked.extend(requests)
         return [self.outcome(request) for request in requests]
 
@@ -344,7 +353,111 @@ def test_there_is_no_way_around_the_gate(real: Replica) -> None:
     [item] = real.send("POST", "/7/operations", batch).json()["items"]
     assert (item["status"], item["problem"]["code"]) == (422, "invalid_input")
     assert real.asked == []
-    assert real.send("POST", "/7/holds/k/settle", {"spent_micros": 9}).status_code == 200
+
+
+#: Whose money it is, who asks for what, and the status of the answer.
+CHARGES: dict[str, tuple[bool, str, str, Any, int]] = {
+    "an owner records real money": (True, "ann", "/7/spends", {"key": "s", "amount_micros": 5}, 403),
+    "an operator records real money": (True, "olive", "/7/spends", {"key": "s", "amount_micros": 5}, 201),
+    "an owner settles real money": (True, "ann", "/7/holds/k/settle", {"spent_micros": 5}, 200),
+    "an owner settles real money past the hold": (
+        True, "ann", "/7/holds/k/settle", {"spent_micros": 6}, 403,
+    ),
+    "an operator settles past the hold": (True, "olive", "/7/holds/k/settle", {"spent_micros": 6}, 200),
+    "an owner settles late": (True, "ann", "/7/holds/late/settle", {"spent_micros": 1}, 403),
+    "an operator settles late": (True, "olive", "/7/holds/late/settle", {"spent_micros": 1}, 200),
+    "an owner records play money": (False, "ann", "/7/spends", {"key": "s", "amount_micros": 5}, 201),
+    "an owner records play money for a campaign": (
+        False, "ann", "/7/spends", {"key": "s", "amount_micros": 5, "campaign": "spring"}, 403,
+    ),
+    "an owner settles play money that others share past the hold": (
+        False, "ann", "/7/holds/k/settle", {"spent_micros": 6}, 403,
+    ),
+    "an owner settles play money that others share": (
+        False, "ann", "/7/holds/k/settle", {"spent_micros": 5}, 200,
+    ),
+    "an owner settles their own play money past the hold": (
+        False, "ann", "/7/holds/own/settle", {"spent_micros": 6}, 200,
+    ),
+    "an owner renews play money past the hold": (
+        False, "ann", "/7/holds/k/renew", {"key": "k2", "spent_micros": 6, "amount_micros": 1}, 403,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CHARGES)
+def test_shared_budgets_are_charged_by_what_was_held(api: Replica, real: Replica, case: str) -> None:
+    is_real, by, path, body, status = CHARGES[case]
+    if not is_real:
+        api.account = an_account(7, scope=Scope.AGENT, subject="9")
+    api.held(f"user {by} k")
+    api.held(f"user {by} own", on=(7,))
+    api.held(f"user {by} late", state=HoldState.EXPIRED)
+
+    answer = api.send("POST", path, body, by=by)
+
+    assert answer.status_code == status, answer.text
+    assert bool(api.asked) is (status < 400), "a refusal asks no guard"
+    if status == 403:
+        assert answer.json()["detail"]
+
+
+def test_what_an_owner_records_counts_in_their_own_budgets_only(api: Replica) -> None:
+    api.send("POST", "/7/spends", {"key": "s", "amount_micros": 5})
+    api.send("POST", "/7/spends", {"key": "s", "amount_micros": 5}, by="olive")
+
+    assert [request.account_ids for request in api.asked if isinstance(request, Spend)] == [(7,), (3, 7)]
+
+
+def test_real_money_is_settled_by_its_owner_as_a_post_or_a_void(real: Replica) -> None:
+    real.held("user ann k")
+    real.held("user ann none")
+
+    for key, spent in (("k", 4), ("none", 0)):
+        assert real.send("POST", f"/7/holds/{key}/settle", {"spent_micros": spent}).status_code == 200
+
+    assert [type(request) for request in real.asked] == [Post, Void], "the ledger itself refuses more"
+
+
+def test_each_operation_of_a_batch_needs_the_right_by_itself(real: Replica) -> None:
+    real.held("user ann k")
+    real.held("user ann more")
+    operations = [
+        {"operation": "spend", "key": "s", "amount_micros": 1},
+        {"operation": "settle", "hold_key": "more", "spent_micros": 6},
+        {"operation": "settle", "hold_key": "k", "spent_micros": 5},
+    ]
+
+    items = real.send("POST", "/7/operations", {"operations": operations}).json()["items"]
+
+    assert [each["status"] for each in items] == [403, 403, 200]
+    assert [type(request) for request in real.asked] == [Post]
+
+
+def test_what_a_batch_holds_is_settled_up_to_what_it_holds(api: Replica) -> None:
+    operations = [
+        {"operation": "hold", "key": "k", "amount_micros": 5},
+        {"operation": "settle", "hold_key": "k", "spent_micros": 9},
+    ]
+
+    api.send("POST", "/7/operations", {"operations": operations})
+    api.send("POST", "/7/operations", {"operations": operations}, by="olive")
+
+    kinds = [type(request) for request in api.asked]
+    assert kinds == [Hold, Post, Hold, Settle], "the ledger refuses a post of more than is held"
+
+
+def test_a_campaign_that_is_not_the_callers_refuses_its_own_operations_only(api: Replica) -> None:
+    api.closed = {"spring"}
+    operations = [
+        {"operation": "hold", "key": "a", "amount_micros": 5, "campaign": "spring"},
+        {"operation": "hold", "key": "b", "amount_micros": 5},
+    ]
+
+    items = api.send("POST", "/7/operations", {"operations": operations}).json()["items"]
+
+    assert [each["status"] for each in items] == [403, 201]
+    assert [request.key for request in api.asked] == ["user ann b"]
 
 
 def ask(monkeypatch: pytest.MonkeyPatch, answer: Callable[[], Any]) -> Any:

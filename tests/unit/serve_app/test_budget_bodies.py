@@ -16,9 +16,9 @@ from gaelp_ray.domain.ledger import AtExpiry, Hold, Money, NewAccount, Scope, Sp
 from gaelp_ray.domain.windows import ALWAYS, Period, Window
 from gaelp_ray.services.budgets import Purse
 from gaelp_ray.services.reviews import Reported
-from gaelp_ray.store.statements import After
+from gaelp_ray.store.positions import Position
 from serve_app import keys
-from serve_app.routers.budgets import _after
+from serve_app.paging import Pages
 from serve_app.schemas.booking import (
     CorrectionIn,
     HoldIn,
@@ -34,7 +34,7 @@ from tests.bank import an_account
 from tests.builders import T0
 
 ANN = Principal("ann")
-PURSE = Purse(an_account(7), (3, 7))
+PURSE = Purse(an_account(7), (3, 7), operates=True)
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
 
 
@@ -211,13 +211,22 @@ def test_what_resolves_a_hold_is_the_same_operation_when_it_says_the_same() -> N
     assert keys.resolving("post", "user ann k") == "post user ann k all"
 
 
-def test_the_next_page_of_a_statement_begins_after_the_last_line() -> None:
-    last = After(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=17), 9)
+LINES = Pages("lines")
 
-    assert _after(cursors.write("statement", "17.9")) == last
-    assert _after(None) is None
-    for place in ("1", "x.1", "1.-2", ".", "9" * 40 + ".1", "1." + "9" * 40, "01.1", "1.\u00b2"):
-        with pytest.raises(InvalidInput, match="cursor"):
-            _after(cursors.write("statement", place))
-    with pytest.raises(InvalidInput, match="cursor"):
-        _after(cursors.write("budgets", "17.9"))
+
+def test_the_next_page_begins_at_the_place_of_the_last_row() -> None:
+    last = Position(7, 9)
+    assert LINES.after_position(cursors.write("lines", last.text)) == last
+    assert LINES.after_position(None) is None
+    assert LINES.after_position(cursors.write("lines", "0.9")) == Position(0, 9), "of before"
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["x", "1.x", ".1", "1.", "-1.1", "1.1.1", "\u00b2", f"{2**63}.1", f"1.{2**63}", "01.1", "1.01", "9"],
+)
+def test_a_place_that_no_page_ended_at_is_refused(place: str) -> None:
+    with pytest.raises(InvalidInput, match="next_cursor"):
+        LINES.after_position(cursors.write("lines", place))
+    with pytest.raises(InvalidInput, match="next_cursor"):
+        LINES.after_position(place)

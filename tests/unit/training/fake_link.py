@@ -115,6 +115,9 @@ class FakeLink:
         assert start_byte == len(self._output), "a piece of the log is missing or came twice"
         self._output += content
 
+    def room(self) -> int:
+        return 10_000
+
     def report(self, points: list[MetricPoint]) -> None:
         with self._changed:
             self.points += points

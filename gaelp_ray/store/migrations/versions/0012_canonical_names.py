@@ -8,13 +8,14 @@ from alembic import op
 from gaelp_ray.domain import ids, names
 
 revision = "0012"
-down_revision = "0006"
+down_revision = "0010"
 
 #: Table, column, and the condition under which the column holds such a name.
 USERS = (
     ("agents", "owner", "true"),
     ("jobs", "owner", "true"),
     ("role_grants", "user_name", "true"),
+    ("account_members", "user_name", "true"),
     ("approvals", "requested_by", "true"),
     ("ramps", "started_by", "true"),
     ("holds", '"by"', "true"),
