@@ -47,11 +47,11 @@ class Route(APIRoute):
                 check_query(request, query)
             if headers:
                 _check_headers(request, headers)
+            if not takes_body:
+                await _refuse_body(request)
+                return await answer(request)
             given = _Given(request.scope, request.receive)
-            if takes_body:
-                await given.read()
-            else:
-                await _refuse_body(given)
+            await given.read()
             return await answer(given)
 
         return handle
@@ -68,8 +68,10 @@ class _Given(Request):
 
 
 async def _refuse_body(request: Request) -> None:
-    declared = request.headers.get("content-length", "0")
-    if declared == "0" and "transfer-encoding" not in request.headers:
+    for name, value in request.scope["headers"]:
+        if name == b"transfer-encoding" or (name == b"content-length" and value != b"0"):
+            break
+    else:
         return
     if (await request.body()).strip() not in _EMPTY:
         raise InvalidInput("This operation takes no body; leave it out.", field="body")

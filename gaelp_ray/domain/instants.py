@@ -67,7 +67,7 @@ def check(moment: datetime, *, field: str) -> datetime:
     except OverflowError:
         there = None
     if there is None or not EARLIEST <= there < END:
-        raise InvalidInput(f"`{field}` must lie in the years 1970 to 8999, in UTC.", field=field)
+        raise InvalidInput(f"`{field}` must lie between the years 1970 and 8999, in UTC.", field=field)
     return there
 
 

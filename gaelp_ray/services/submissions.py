@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from gaelp_ray.domain import ids
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.agents import Agent, AgentStatus, check_entrypoint, check_environment, check_name
 from gaelp_ray.domain.costs import Terms
@@ -186,8 +187,8 @@ def _check(connection: Connection, new: NewJob, agent: Agent, by: Principal, now
         check_seconds(new.expected_duration_s, field_name="expected_duration_seconds")
     if FROM_JOB in new.training_config:
         source = new.training_config[FROM_JOB]
-        if not isinstance(source, int) or isinstance(source, bool):
-            raise InvalidInput(f"`training_config.{FROM_JOB}` must be the id of a job.")
+        if not isinstance(source, int) or ids.known(source) is None:
+            raise InvalidInput(f"`training_config.{FROM_JOB}` must be the id of a job, a whole number.")
         jobs.get(connection, source, by=by)
     spec = agent.current.spec
     return Request(

@@ -40,10 +40,10 @@ def test_a_campaign_is_bound_by_its_budget_however_it_is_written(
     if form == "SPRING":
         written = campaign.upper()
     hold = {"key": campaign, "amount_micros": 11, "campaign": written}
-    answer = replica.post(f"/budgets/{budget}/holds", hold, user="ann")
+    answer = replica.post(f"/budgets/{budget}/holds", hold)
     assert (answer.status_code, answer.json()["code"]) == (402, "budget_exceeded")
     batch = {"operations": [hold | {"operation": "hold", "key": f"batch {campaign}"}]}
-    [told] = replica.post(f"/budgets/{budget}/operations", batch, user="ann").json()["items"]
+    [told] = replica.post(f"/budgets/{budget}/operations", batch).json()["items"]
     assert told["status"] == 402
 
 
