@@ -427,6 +427,16 @@ class LedgerMachine(RuleBasedStateMachine):
         used = self.model.used(account, period, self.bank.now)
         self.checks_that("windows", (usage.pending_micros, usage.posted_micros) == used, usage)
 
+    @rule(which=st.integers(0, 1), period=st.sampled_from(PERIODS), limit=LIMITS, asked=ASKED)
+    def limit_after_a_refund(
+        self, which: int, period: Period, limit: int | None, asked: tuple[str, int, int, int, int]
+    ) -> None:
+        """Of a new account: what was spent yesterday is given back today, then a window is limited."""
+        self.ids[which] = self.bank.open({}, timezone=ZONE)
+        self.carry_out(self.build("m", 20, 1 << which, 0, 0))
+        self.set_limit(which, period, limit)
+        self.ask_one(asked)
+
     @rule(minutes=st.sampled_from([1, 19, 20, 60, 60 * 24, 60 * 24 * 8]))
     def wait(self, minutes: int) -> None:
         self.bank.wait(timedelta(minutes=minutes))
@@ -553,7 +563,7 @@ class LedgerMachine(RuleBasedStateMachine):
         read, now = self.bank.store.read, self.bank.now
         found = [(i, usage) for i in self.ids for usage in read(accounts.usages, i, now=now)]
         limits = {(i, usage.period): usage.limit_micros for i, usage in found}
-        assert limits == self.model.limits | dict.fromkeys(limits.keys() - self.model.limits.keys())
+        assert limits == {at: self.model.limits.get(at) for at in limits}
         return found
 
     @invariant()
