@@ -301,6 +301,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.cuts = [self.bank.now]
         #: Of entries that were added up, the newest, and what they add up to, by account and window.
         self.read_up_to = 0
+        self.held: set[tuple[int, str]] = set()
         self.sums: dict[tuple[int, Period, datetime], Counter[str]] = defaultdict(Counter)
 
     def checks_that(self, check: str, holds: bool, what: object = "") -> None:
@@ -427,6 +428,16 @@ class LedgerMachine(RuleBasedStateMachine):
         used = self.model.used(account, period, self.bank.now)
         self.checks_that("windows", (usage.pending_micros, usage.posted_micros) == used, usage)
 
+    @rule(which=st.integers(0, 1), period=st.sampled_from(PERIODS), limit=LIMITS, asked=ASKED)
+    def limit_after_a_refund(
+        self, which: int, period: Period, limit: int | None, asked: tuple[str, int, int, int, int]
+    ) -> None:
+        """Of a new account: what was spent yesterday is given back today, then a window is limited."""
+        self.ids[which] = self.bank.open({}, timezone=ZONE)
+        self.carry_out(self.build("m", 20, 1 << which, 0, 0))
+        self.set_limit(which, period, limit)
+        self.ask_one(asked)
+
     @rule(minutes=st.sampled_from([1, 19, 20, 60, 60 * 24, 60 * 24 * 8]))
     def wait(self, minutes: int) -> None:
         self.bank.wait(timedelta(minutes=minutes))
@@ -486,10 +497,10 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(
         costs=st.tuples(AMOUNTS, AMOUNTS),
-        last=st.booleans(),
+        final=st.tuples(st.booleans(), st.booleans()),
         asked=st.lists(st.sampled_from(["both", "first", "second"]), min_size=1, max_size=4),
     )
-    def reconcile_again(self, costs: tuple[int, int], last: bool, asked: Sequence[str]) -> None:
+    def reconcile_again(self, costs: tuple[int, int], final: tuple[bool, bool], asked: Sequence[str]) -> None:
         """Two reports of an order that was posted, an hour apart; ask for the periods in any order."""
         key, begin = f"{self.prefix} {next(self.numbers)}", self.bank.now
         outcomes = self.carry_out(
@@ -498,9 +509,9 @@ class LedgerMachine(RuleBasedStateMachine):
         if not isinstance(outcomes[0], Receipt):
             return
         order = list(self.model.holds).index(key) - len(self.model.holds)
-        self.report(-1 - order, 1, costs[0], False)
+        self.report(-1 - order, 1, costs[0], final[0])
         middle = self.bank.wait(HOUR)
-        self.report(-1 - order, 2, costs[1], last)
+        self.report(-1 - order, 2, costs[1], final[1])
         end = self.bank.wait(HOUR)
         spans = {"both": (begin, end), "first": (begin, middle), "second": (middle, end)}
         for each in asked:
@@ -510,14 +521,18 @@ class LedgerMachine(RuleBasedStateMachine):
         """Add up the new entries in the order in which they were booked."""
         new = self.rows(
             """
-            SELECT id, account_id, operation, pending_micros, posted_micros, counted_at FROM ledger_entries
-            WHERE account_id = ANY(:ids) AND id > :after ORDER BY id
+            SELECT id, account_id, operation, hold_key, pending_micros, posted_micros, counted_at
+            FROM ledger_entries WHERE account_id = ANY(:ids) AND id > :after ORDER BY id
             """,
             ids=self.ids,
             after=self.read_up_to,
         )
-        for entry_id, account, operation, pending, posted, counted_at in new:
+        for entry_id, account, operation, hold, pending, posted, counted_at in new:
             self.read_up_to = entry_id
+            if operation == "hold":
+                self.held.add((account, hold))
+            elif (account, hold) not in self.held:
+                pending = 0  # Nothing comes back of what was never held.
             for period in PERIODS:
                 sums = self.sums[account, period, window(period, ZONE, counted_at).starts_at]
                 sums.update(pending=pending, posted=posted)
@@ -553,7 +568,7 @@ class LedgerMachine(RuleBasedStateMachine):
         read, now = self.bank.store.read, self.bank.now
         found = [(i, usage) for i in self.ids for usage in read(accounts.usages, i, now=now)]
         limits = {(i, usage.period): usage.limit_micros for i, usage in found}
-        assert limits == self.model.limits | dict.fromkeys(limits.keys() - self.model.limits.keys())
+        assert limits == {at: self.model.limits.get(at) for at in limits}
         return found
 
     @invariant()
