@@ -179,6 +179,9 @@ class Settings(BaseSettings):
     exit_grace_s: float = Field(
         default=30.0, ge=0, description="Time for threads and exit handlers once an entry point has returned."
     )
+    metrics_open: bool = Field(
+        default=False, description="Whether /metrics shows the figures of each account without a token."
+    )
     body_limit_bytes: int = Field(default=1_000_000, ge=1_000)
     environments: Path | None = Field(
         default=None, description="Folder of each node for the packages of jobs; default HOME/environments."
@@ -208,6 +211,13 @@ class Settings(BaseSettings):
             return home.expanduser()
         except RuntimeError:
             raise ValueError(f"{home} cannot be found, for HOME is not set; write the whole path") from None
+
+    @field_validator("jwt_secret")
+    @classmethod
+    def _secret(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and not secret.get_secret_value().strip():
+            raise ValueError("it is empty; unset it, or use 32 bytes or more")
+        return secret
 
     @field_validator("host")
     @classmethod
@@ -286,9 +296,7 @@ def unknown_settings() -> list[str]:
     for name in sorted(os.environ):
         if name.startswith("GAELP_") and name not in known | _OTHERS:
             near = difflib.get_close_matches(name, known, 1)
-            told.append(
-                f"{name} is no setting" + (f"; did you mean {near[0]}?" if near else " and is ignored")
-            )
+            told.append(f"Ignoring {name}, which is no setting" + (f"; {near[0]} is one" if near else ""))
     return told
 
 

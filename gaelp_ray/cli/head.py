@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -32,6 +33,8 @@ _WITHHELD = {
 }
 #: A client that neither sends what it began nor reads for so long is cut by HAProxy, in seconds.
 _CLIENT_S = 60
+#: Ray waits half a minute for its own parts, which is not enough on a machine that has much else to do.
+_TRIES, _TOO_SLOW = 3, "timed out during startup"
 #: How long a client may take to send the head of a request; Serve has no setting for it.
 _HEADER_S = 20
 _ENVIRONMENT = "ray-environment.json"
@@ -81,20 +84,24 @@ def start(settings: Settings) -> str:
     if settings.num_gpus is not None:
         command.append(f"--num-gpus={settings.num_gpus:g}")
     log = settings.data_dir / "ray.log"
-    with log.open("wb") as output:
-        started = subprocess.run(
-            command, env=environment, stdout=output, stderr=output, check=False, start_new_session=True
-        )
-    if started.returncode != 0:
-        raise SetupError(f"Ray did not start{_last_words(log)}; its words are in {log}.")
-    return address(settings)
+    for tries in range(1, _TRIES + 1):
+        with log.open("wb") as output:
+            started = subprocess.run(
+                command, env=environment, stdout=output, stderr=output, check=False, start_new_session=True
+            )
+        if started.returncode == 0:
+            return address(settings)
+        if tries == _TRIES or _TOO_SLOW not in log.read_text(errors="replace"):
+            raise SetupError(f"Ray did not start{_last_words(log)}; its words are in {log}.")
+        stop(settings.data_dir)
+    raise AssertionError("unreachable")
 
 
 def _last_words(log: Path) -> str:
     """The last error that the log tells, for the sentence that names it."""
     with contextlib.suppress(OSError):
         for line in reversed(log.read_text(errors="replace").splitlines()):
-            if "Error" in line or "rror:" in line:
+            if re.match(r"\w*(Error|Exception)\b", line):
                 return f" ({line.strip().rstrip('.')[:300]})"
     return ""
 
@@ -158,8 +165,8 @@ def _environment(settings: Settings, run: Path, chosen: dict[str, str]) -> dict[
 def _haproxy(folder: Path) -> dict[str, str]:
     """HAProxy behind a script that adds to the file that Serve writes what Serve has no setting for.
 
-    Its admin socket is then for its owner only, and a request whose head does not arrive is let go. An
-    HAProxy that the operator names is left as it is.
+    Its admin socket is then for its owner only, and a request whose head does not arrive is let go. One that
+    the operator names is left as it is.
     """
     if "RAY_SERVE_HAPROXY_BINARY_PATH" in os.environ:
         return {}

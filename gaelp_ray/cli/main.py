@@ -107,7 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ValidationError as error:
         sentence = _wrong_setting(error)
     except SettingsError as error:
-        sentence = f"A setting is not valid JSON: {error}."
+        field = str(error).partition('field "')[2].partition('"')[0]
+        sentence = f"The setting GAELP_{field.upper()} is not valid JSON."
     except BrokenPipeError:
         # Who read the output has had enough; what is left to flush at the end would be told as an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

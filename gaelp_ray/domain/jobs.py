@@ -265,6 +265,8 @@ class Job:
     cost_micros: int = 0
     expected_cost_micros: int | None = None
     expected_p90_cost_micros: int | None = None
+    #: What of it a list left out, by the names of its fields: results, and what is large.
+    left_out: frozenset[str] = frozenset()
 
     @property
     def status(self) -> JobStatus:

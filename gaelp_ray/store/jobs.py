@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, insert, null, select, update
 from sqlalchemy.dialects.postgresql import array
 
 from gaelp_ray.domain.jobs import TERMINAL, Job, JobState, JobStatus, states_of
 from gaelp_ray.store import rows
+from gaelp_ray.store.lists import left_out, small
 from gaelp_ray.store.tables import attempts, jobs, lanes
 
 
@@ -49,6 +50,18 @@ class JobFilter:
 _reason = select(array([lanes.c.wait_code, lanes.c.wait_message])).where(lanes.c.lane == jobs.c.lane)
 _JOB: Select[Any] = select(
     *jobs.c, case((jobs.c.state == JobState.QUEUED, _reason.scalar_subquery())).label("reason")
+)
+
+
+_DOCUMENTS = (jobs.c.hyperparameters, jobs.c.training_config, jobs.c.environment_vars)
+_APART = {column.name for column in _DOCUMENTS} | {jobs.c.result.name}
+#: As ``_JOB``, without results, and without what is large.
+_LISTED: Select[Any] = select(
+    *(column for column in jobs.c if column.name not in _APART),
+    *map(small, _DOCUMENTS),
+    null().label("result"),
+    left_out(*_DOCUMENTS, result=jobs.c.result.is_not(None)),
+    case((jobs.c.state == JobState.QUEUED, _reason.scalar_subquery())).label("reason"),
 )
 
 
@@ -119,8 +132,8 @@ def move(tx: Connection, job_id: int, *, from_state: JobState, to_state: JobStat
 
 
 def page(connection: Connection, wanted: JobFilter, *, before: int | None, limit: int) -> list[Job]:
-    """Newest first, ids below ``before``."""
-    query = _JOB.where(*wanted.conditions()).order_by(jobs.c.id.desc()).limit(limit)
+    """Newest first, ids below ``before``. Results are left out, and what is large."""
+    query = _LISTED.where(*wanted.conditions()).order_by(jobs.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(jobs.c.id < before)
     return [_told(row) for row in connection.execute(query)]

@@ -77,15 +77,21 @@ def version(row: Row[Any]) -> AgentVersion:
             entrypoint=row.entrypoint,
             docker_image=row.docker_image,
             working_dir=row.working_dir,
-            config=row.config,
-            requirements=tuple(row.requirements),
+            config=row.config or {},
+            requirements=tuple(row.requirements or ()),
             resources=resources(row),
-            environment_vars=row.environment_vars,
-            secrets=row.secrets,
+            environment_vars=row.environment_vars or {},
+            secrets=row.secrets or {},
         ),
         created_by=row.created_by,
         created_at=row.version_created_at,
+        left_out=_left_out(row),
     )
+
+
+def _left_out(row: Row[Any]) -> frozenset[str]:
+    """What a list did not read, if a list read the row."""
+    return frozenset(filter(None, getattr(row, "left_out", ())))
 
 
 def agent(row: Row[Any]) -> Agent:
@@ -120,9 +126,9 @@ def job(row: Row[Any], *, wait_code: str | None = None, wait_message: str | None
         spot=Spot(row.spot),
         preemptible=row.preemptible,
         entrypoint=row.entrypoint,
-        hyperparameters=row.hyperparameters,
-        training_config=row.training_config,
-        environment_vars=row.environment_vars,
+        hyperparameters=row.hyperparameters or {},
+        training_config=row.training_config or {},
+        environment_vars=row.environment_vars or {},
         seed=row.seed,
         timeout_s=row.timeout_s,
         max_retries=row.max_retries,
@@ -151,6 +157,7 @@ def job(row: Row[Any], *, wait_code: str | None = None, wait_message: str | None
         cost_micros=row.cost_micros,
         expected_cost_micros=row.expected_cost_micros,
         expected_p90_cost_micros=row.expected_p90_cost_micros,
+        left_out=_left_out(row),
     )
 
 

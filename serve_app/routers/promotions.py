@@ -40,8 +40,8 @@ async def record_evidence(agent_id: Id, version: Version, body: EvidenceIn, call
 
 @router.get("/evidence", response_model=EvidenceList)
 async def list_evidence(agent_id: Id, version: Version, caller: Caller) -> Response:
-    """The newest first."""
-    found = await _version(agent_id, version, caller)
+    """The newest first; seen by the owner, and by who has a role."""
+    found = await context().read(service.version, agent_id, version, by=caller)
     evidence = await context().read(service.evidence, found.id, by=caller)
     items = [EvidenceOut.model_validate(each) for each in evidence]
     return json_response(EvidenceList.model_construct(items=items))
@@ -50,7 +50,8 @@ async def list_evidence(agent_id: Id, version: Version, caller: Caller) -> Respo
 @router.get("/promotion", response_model=PromotionOut)
 async def get_promotion(agent_id: Id, version: Version, caller: Caller) -> Response:
     """Whether it may spend real money, and what is missing until it may."""
-    return await _standing(await _version(agent_id, version, caller), caller)
+    found = await context().read(service.version, agent_id, version, by=caller)
+    return await _standing(found, caller)
 
 
 @router.post("/promotion", response_model=PromotionOut)

@@ -556,3 +556,20 @@ def test_two_who_promote_at_once_use_up_one_approval(launch: Launch) -> None:
     at_once(3, lambda _: launch.promote())
     states = [str(launch.store.read(approvals.get, each, now=launch.now).state) for each in (first, second)]
     assert states == ["used", "approved"]
+
+
+def test_who_approves_sees_the_evidence(launch: Launch) -> None:
+    launch.record()
+    dan = evidence.APPROVERS[0]
+
+    def seen(by: Principal) -> int:
+        version = launch.store.read(promotions.version, launch.agent.id, "2.0.0", by=by)
+        launch.store.read(promotions.standing, version.id, by=by, now=launch.now)
+        return len(launch.store.read(promotions.evidence, version.id, by=by))
+
+    with pytest.raises(NotFound):
+        seen(dan)
+    launch.store.transact(roles.grant, dan.user, Role.APPROVER, by=ADMIN, now=launch.now)
+    assert seen(dan) == seen(ANN) == 1
+    with pytest.raises(NotFound):
+        launch.promote(by=dan)
