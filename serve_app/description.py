@@ -16,7 +16,7 @@ _ANY = "#/components/schemas/Problem"
 #: What an address cannot be refused with that takes part in its choice.
 _NOT_OF_OPERATIONS = {HTTPStatus.METHOD_NOT_ALLOWED}
 #: What asks for no token is refused for nothing that a caller, money or a state decides.
-_PUBLIC = {400, 404, 413, 422, 500, 503}
+_PUBLIC = {400, 404, 408, 413, 422, 500, 503}
 
 
 def install(app: FastAPI) -> None:

@@ -8,7 +8,6 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from gaelp_ray.domain import periods
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.errors import InvalidInput, NotFound
 from gaelp_ray.domain.quotas import (
@@ -136,7 +135,8 @@ def usage_over_time(
         raise InvalidInput(f"`resource` must be one of {', '.join(FIELDS)}; got {resource[:80]!r}.")
     if not 1 <= buckets <= MAX_BUCKETS:
         raise InvalidInput(f"`buckets` must be 1 to {MAX_BUCKETS}; got {buckets}.")
-    periods.check(since, until)
+    if since >= until:
+        raise InvalidInput("`since` must be before `until`.")
     name = read_name(kind, name)
     owners = _owners(_readable(connection, kind, name, by), kind, name)
     found = quota_store.over_time(

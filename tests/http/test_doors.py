@@ -17,7 +17,13 @@ from serve_app.app import create_app
 from serve_app.route import Route
 from tests.replica import Replica
 
-ROUTES = [each for each in create_app(body_limit_bytes=1000).routes if isinstance(each, APIRoute)]
+#: Pages for people, which take nothing.
+PAGES = {"/docs", "/redoc"}
+ROUTES = [
+    each
+    for each in create_app(body_limit_bytes=1000).routes
+    if isinstance(each, APIRoute) and each.path not in PAGES
+]
 OPEN = {"/health", "/ready", "/metrics", "/live/{agent_id}"}
 #: What stands for a parameter of an address where its value does not matter.
 VALUES = {

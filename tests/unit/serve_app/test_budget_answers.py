@@ -14,6 +14,7 @@ import pytest
 from asgi import Http
 from ray.exceptions import RayActorError, RayTaskError
 
+from gaelp_ray.domain import cursors
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.errors import (
     BudgetExceeded,
@@ -581,7 +582,9 @@ def test_a_statement_shows_the_period_that_was_meant(
         else:
             assert abs(given[name] - (now + days * day)) < timedelta(minutes=1)
     # The next page goes on after the last line, whatever was booked or has become old meanwhile.
-    api.http.get("/api/v1/budgets/7/statement", params=params | {"cursor": "17"}, headers=ANN)
+    api.http.get(
+        "/api/v1/budgets/7/statement", params=params | {"cursor": cursors.write("statement", 17)}, headers=ANN
+    )
     assert given["after"] == 17
     if "since" not in asked:
         assert given["since"] == ALWAYS.starts_at
