@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from gaelp_ray.cli.output import out
+from gaelp_ray.cli.output import err, out
 from gaelp_ray.cli.steps import Steps
 from gaelp_ray.client.address import local_url
 from gaelp_ray.config import Settings
@@ -122,7 +122,7 @@ def start(settings: Settings, *, address: str | None = None) -> None:
 
     steps = Steps()
     for sentence in unknown_settings():
-        steps.say(sentence)
+        err.print(f"{sentence}.")
     machine.start(settings, address=address, say=steps.say)
     steps.say("Ready")
 
