@@ -82,7 +82,11 @@ class Progress:
     total_steps: int | None = None
     #: 0 to 1; None until a step is known.
     fraction: float | None = None
+    #: Until the last step, at the pace of its present attempt; None while none runs.
     eta_seconds: float | None = None
+    #: When its present attempt began to run, and the step that it went on from.
+    running_since: datetime | None = None
+    from_step: int | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -24,6 +24,7 @@
     ├── QueueFull               too many jobs wait already
     ├── TooLarge                the request body is over the limit
     ├── Unavailable             a part we need does not answer; nothing was changed
+    │   └── Busy                other changes were in the way again and again
     └── SetupError              the machine or its configuration is not ready
 
 A message is one sentence that says what was wrong, what was expected and what to do.
@@ -183,6 +184,10 @@ class Unavailable(GaelpError):
     """A part of the service does not answer; nothing was changed, try again."""
 
     code = "unavailable"
+
+
+class Busy(Unavailable):
+    """Other changes were in the way; nothing was changed, try again."""
 
 
 class SetupError(GaelpError):

@@ -74,6 +74,11 @@ def live(connection: Connection) -> list[StoredRamp]:
     return [_stored(row) for row in connection.execute(query)]
 
 
+def live_ids(connection: Connection, *, limit: int) -> list[int]:
+    query = select(ramps.c.id).where(ramps.c.ended_at.is_(None)).order_by(ramps.c.id).limit(limit)
+    return list(connection.execute(query).scalars())
+
+
 def page(connection: Connection, *, agent_id: int, before: int | None, limit: int) -> list[StoredRamp]:
     """Those of an agent, newest first, ids below ``before``."""
     query = select(ramps).where(ramps.c.agent_id == agent_id).order_by(ramps.c.id.desc()).limit(limit)

@@ -30,7 +30,7 @@ def cancel_many(
 
 def draft(world: World, agent: int, **fields: Any) -> QueuedJob:
     new = NewJob(agent_id=agent, **{"name": "job"} | fields)
-    return world.store.read(submissions.draft, new, by=ANN, now=world.now, defaults=world.defaults)
+    return world.store.read(submissions.draft, new, by=ANN, now=world.now, defaults=world.defaults).job
 
 
 def test_a_job_may_ask_for_workers_labels_spot_nodes_and_a_deadline(world: World) -> None:
@@ -155,7 +155,7 @@ def test_a_job_that_backs_off_is_changed_too(world: World) -> None:
 
 def test_a_deadline_can_be_taken_away(world: World) -> None:
     job = world.submit(deadline=at(60))
-    assert world.edit(job, no_deadline=True).deadline is None
+    assert world.edit(job, cleared=frozenset({"deadline"})).deadline is None
 
 
 def test_a_change_of_nothing_is_none(world: World) -> None:

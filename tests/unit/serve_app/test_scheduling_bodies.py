@@ -66,7 +66,7 @@ EDITS: dict[str, tuple[dict[str, Any], JobEdit]] = {
     "a priority": ({"priority": 9}, JobEdit(priority=9)),
     "no more preemptible": ({"preemptible": False}, JobEdit(preemptible=False)),
     "a deadline": ({"deadline": "2030-01-31T18:00:00Z"}, JobEdit(deadline=DEADLINE)),
-    "no deadline": ({"deadline": None}, JobEdit(no_deadline=True)),
+    "no deadline": ({"deadline": None}, JobEdit(cleared=frozenset({"deadline"}))),
     "times": (
         {"timeout_seconds": 5, "expected_duration_seconds": 3, "max_retries": 0},
         JobEdit(timeout_s=5.0, expected_duration_s=3.0, max_retries=0),
