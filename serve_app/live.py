@@ -15,8 +15,7 @@ from ray.exceptions import RayError
 from gaelp_ray.actors import meters
 from gaelp_ray.actors.duties import settle
 from gaelp_ray.actors.loops import every, without_end
-from gaelp_ray.domain.duties import LIVE_EVENTS, LIVE_POINTS, Duty, Failed, isolated
-from gaelp_ray.domain.errors import Unavailable
+from gaelp_ray.domain.duties import LIVE_EVENTS, LIVE_POINTS, Duty, Failed, is_no_items_fault, isolated
 from gaelp_ray.domain.events import JobEventRecord
 from gaelp_ray.domain.jobs import public_status
 from gaelp_ray.domain.metrics import MetricPoint
@@ -153,9 +152,9 @@ class LiveFeed:
         read = self._store.read
         try:
             return read(event_store.feed, cursor, limit=FEED)
-        except Unavailable:
-            raise
-        except Exception:
+        except Exception as error:
+            if is_no_items_fault(error):
+                raise
             places = read(event_store.feed_places, cursor, limit=FEED)
         ids = [place.id for place in places]
 

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from gaelp_ray.actors.duties import settle
 from gaelp_ray.actors.loops import utc_now, without_end
-from gaelp_ray.domain.duties import COMMITS, Failed, isolated
-from gaelp_ray.domain.errors import Busy, Unavailable
+from gaelp_ray.domain.duties import COMMITS, Failed, is_no_items_fault, isolated
+from gaelp_ray.domain.errors import Unavailable
 from gaelp_ray.domain.ledger import Outcome, Request
 from gaelp_ray.services import ledger
 from gaelp_ray.store.engine import Store
@@ -108,9 +108,9 @@ class GroupCommit:
         requests = [request for asked, _ in batch for request in asked]
         try:
             outcomes = iter(self._store.transact(ledger.apply, requests, now=utc_now()))
-        except Busy:
-            raise
-        except Unavailable as error:
+        except Exception as error:
+            if not is_no_items_fault(error):
+                raise
             # Nobody's fault: to ask for each alone would only take longer.
             return [Failed(error)] * len(batch)
         return [[next(outcomes) for _ in asked] for asked, _ in batch]

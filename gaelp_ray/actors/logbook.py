@@ -10,8 +10,7 @@ from typing import Protocol
 
 from gaelp_ray.actors import meters
 from gaelp_ray.actors.loops import utc_now
-from gaelp_ray.domain.duties import LOGS, words_of
-from gaelp_ray.domain.errors import Unavailable
+from gaelp_ray.domain.duties import LOGS, is_no_items_fault, words_of
 from gaelp_ray.observability.metrics import DUTY_FAILURES
 
 log = logging.getLogger(__name__)
@@ -48,9 +47,9 @@ class Logbook:
                 return
             try:
                 await self._write(self._length, fresh, now=self._now())
-            except Unavailable:
-                raise
             except Exception as error:
+                if is_no_items_fault(error):
+                    raise
                 log.exception("a piece of a log cannot be stored", extra={"action": LOGS.name})
                 meters.count(DUTY_FAILURES, duty=LOGS.name)
                 fresh = f"[{len(fresh)} bytes of this log could not be stored: {words_of(error)}]\n".encode()

@@ -82,20 +82,28 @@ class Failed:
 def isolated(items: Sequence[T], do: Callable[[Sequence[T]], Sequence[R]]) -> list[R | Failed]:
     """Do all items together; one result for each, in order.
 
-    Where that fails they are halved until those that fail stand alone. ``Unavailable`` is raised: it is
-    nobody's fault. ``Busy`` is not, since an item that always loses its race must not stop the others.
+    Where that fails they are halved until those that fail stand alone. What is no item's fault is raised.
     """
     if not items:
         return []
     try:
         return list(do(items))
     except Exception as error:
-        if isinstance(error, Unavailable) and not isinstance(error, Busy):
+        if is_no_items_fault(error):
             raise
         if len(items) == 1:
             return [Failed(error)]
     half = len(items) // 2
     return [*isolated(items[:half], do), *isolated(items[half:], do)]
+
+
+def is_no_items_fault(error: Exception) -> bool:
+    """Whether something was away that every item needs.
+
+    ``Busy`` does not say so: an item that always loses its race must not stop the others.
+    """
+    away = isinstance(error, ConnectionError | Unavailable)
+    return away and not isinstance(error, Busy)
 
 
 def words_of(error: Exception) -> str:

@@ -189,6 +189,8 @@ class Unavailable(GaelpError):
 class Busy(Unavailable):
     """Other changes were in the way; nothing was changed, try again."""
 
+    code = "busy"
+
 
 class SetupError(GaelpError):
     """The machine is not ready for gaelp-ray."""

@@ -38,6 +38,7 @@ STATUSES: dict[type[domain.GaelpError], tuple[int, str, str]] = {
     domain.QueueFull: (429, "queue_full", "Too many"),
     domain.TooLarge: (413, "too_large", "Too large"),
     domain.Unavailable: (503, "unavailable", "Unavailable"),
+    domain.Busy: (503, "busy", "Unavailable"),
     domain.SetupError: (503, "setup", "Unavailable"),
     domain.GaelpError: (500, "error", "Internal error"),
 }
