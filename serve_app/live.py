@@ -110,10 +110,10 @@ class LiveFeed:
                 self._subscribers[agent_id].discard(subscriber)
 
     def _drop(self, agent_id: int, subscriber: Subscriber) -> None:
-        watching = self._subscribers[agent_id]
+        watching = self._subscribers.get(agent_id, set())
         watching.discard(subscriber)
         if not watching:
-            del self._subscribers[agent_id]
+            self._subscribers.pop(agent_id, None)
         if not self._subscribers:
             for task in self._tasks:
                 task.cancel()

@@ -154,10 +154,11 @@ def lose(tx: Connection, attempt_ids: Sequence[int], *, why: str, policy: RetryP
 
 def lose_all(
     tx: Connection, attempt_ids: Sequence[int], *, why: str, policy: RetryPolicy, now: datetime
-) -> None:
-    """As ``lose``, all or nothing."""
-    for each in attempt_ids:
-        finish(tx, each, Outcome(EndCause.NODE_LOST, why), token=None, policy=policy, now=now)
+) -> int:
+    """As ``lose``, but one that cannot be ended raises."""
+    lost = Outcome(EndCause.NODE_LOST, why)
+    ended = [finish(tx, each, lost, token=None, policy=policy, now=now) for each in attempt_ids]
+    return sum(state is not None for state in ended)
 
 
 def save_checkpoint(
