@@ -59,7 +59,12 @@ def status() -> None:
         table.add_row(f"jobs {name}", str(count))
     table.add_row("agents", str(found["agents"]["total"]))
     table.add_row("scheduler", f"epoch {scheduler['epoch']}" if scheduler["leading"] else "not leading")
+    for duty, count in found.get("set_aside", {}).items():
+        table.add_row(f"set aside by {duty}", str(count))
     console.print(table)
+    for each in found.get("failures", ()):
+        line = f"{each['last_at'][:19]} {each['duty']}: {each['item']}: {each['error']}"
+        console.print(line, markup=False, soft_wrap=True)
     for name, url in urls(settings).items():
         console.print(f"{name:<15} {url}", soft_wrap=True)
 

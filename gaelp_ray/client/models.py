@@ -299,6 +299,21 @@ class Scheduler:
 
 
 @dataclass(frozen=True)
+class SetAside:
+    """Something that the service could not do; the rest was done."""
+
+    #: What it does again and again, e.g. ``expire-holds``.
+    duty: str
+    item: str
+    error: str
+    first_at: datetime
+    last_at: datetime
+    times: int = 1
+    #: None: it is not tried again, since whoever asked for it was told.
+    next_try_at: datetime | None = None
+
+
+@dataclass(frozen=True)
 class ServiceStatus:
     """The whole service at a glance."""
 
@@ -310,3 +325,7 @@ class ServiceStatus:
     phases: Mapping[str, int] = field(default_factory=dict)
     agents: AgentCounts = field(default_factory=AgentCounts)
     scheduler: Scheduler = field(default_factory=Scheduler)
+    #: Items that wait to be tried again, by duty.
+    set_aside: Mapping[str, int] = field(default_factory=dict)
+    #: What could not be done lately, the newest first; for admins.
+    failures: tuple[SetAside, ...] = ()
