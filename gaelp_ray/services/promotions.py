@@ -33,7 +33,7 @@ def record_evidence(tx: Connection, evidence: Evidence, *, by: Principal, now: d
 
 def evidence(connection: Connection, version_id: int, *, by: Principal) -> list[Evidence]:
     """The newest first."""
-    _version(connection, version_id, by)
+    _recorded(connection, version_id, by)
     return promotion_store.evidence(connection, version_id)
 
 
@@ -50,7 +50,7 @@ class Standing:
 
 
 def standing(connection: Connection, version_id: int, *, by: Principal, now: datetime) -> Standing:
-    version = _version(connection, version_id, by)
+    version = _recorded(connection, version_id, by)
     people = _people(_required(connection, version))
     valid = approval_store.valid(connection, Purpose.PROMOTION, f"version {version_id}", now=now)
     return Standing(
@@ -63,7 +63,7 @@ def standing(connection: Connection, version_id: int, *, by: Principal, now: dat
 
 def missing(connection: Connection, version_id: int, *, by: Principal, now: datetime) -> list[str]:
     """What the best evidence of a version does not show yet; empty where only approvals may be missing."""
-    version = _version(connection, version_id, by)
+    version = _recorded(connection, version_id, by)
     return _best(connection, version, now)[1]
 
 
@@ -122,8 +122,16 @@ def _people(required: Sequence[RequiredEvidence]) -> int:
 
 
 def _version(connection: Connection, version_id: int, by: Principal) -> AgentVersion:
+    """A version of an agent that was not deleted."""
+    found = _recorded(connection, version_id, by)
+    agents.get(connection, found.agent_id, by=by)
+    return found
+
+
+def _recorded(connection: Connection, version_id: int, by: Principal) -> AgentVersion:
+    """A version, whether or not its agent was deleted."""
     found = agent_store.find_version_by_id(connection, version_id)
     if found is None:
         raise NotFound(f"There is no version {version_id}, or you may not see it.")
-    agents.get(connection, found.agent_id, by=by)
+    agents.known(connection, found.agent_id, by=by)
     return found

@@ -66,7 +66,8 @@ async def _refuse(socket: WebSocket, error: GaelpError) -> None:
 async def _check(agent_id: int, caller: Principal) -> None:
     if not 1 <= agent_id < 2**63:
         raise NotFound(f"There is no agent {agent_id}.")
-    agent_service.visible(await context().agents.get(agent_id), agent_id, caller)
+    # A deleted agent's jobs may still be ending, and its history can be read.
+    agent_service.recorded(await context().agents.get(agent_id), agent_id, caller)
 
 
 async def _serve(socket: WebSocket, greeting: dict[str, Any], subscriber: Subscriber) -> None:
