@@ -8,7 +8,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -17,11 +17,12 @@ import ray
 
 from gaelp_ray.actors import meters
 from gaelp_ray.actors.cashier import Cashier
-from gaelp_ray.actors.cluster import draining_nodes
+from gaelp_ray.actors.cluster import draining_nodes, waiting_for_room
 from gaelp_ray.actors.crew import Crew
 from gaelp_ray.actors.duties import round_of, settle
 from gaelp_ray.actors.logbook import Logbook
 from gaelp_ray.actors.loops import every, until_available, utc_now
+from gaelp_ray.actors.placement import runtime_environment
 from gaelp_ray.bootstrap import Runtime
 from gaelp_ray.config import Settings
 from gaelp_ray.domain.attempts import Directive, LaunchOrder, Outcome, unpaid
@@ -33,6 +34,7 @@ from gaelp_ray.domain.duties import (
     ORDERS,
     ORPHANS,
     PAY,
+    PLACES,
     SWITCHES,
     Failed,
     isolated,
@@ -44,6 +46,7 @@ from gaelp_ray.domain.jobs import EndCause
 from gaelp_ray.domain.ledger import Money, Settle
 from gaelp_ray.domain.metrics import MetricPoint
 from gaelp_ray.domain.platforms import DeliveryReport, Placements
+from gaelp_ray.domain.resources import Resources
 from gaelp_ray.observability.metrics import (
     ATTEMPTS_ENDED,
     GPU_IDLE_SECONDS,
@@ -71,6 +74,9 @@ PAY_S = 2.0
 #: An order that cannot be read is tried so often before its attempt is ended.
 GIVE_UP_AFTER = 5
 UNPROVEN = "Nobody can tell whether its running time is paid for."
+#: How long Ray may take to find room for an attempt, and to set its environment up on top.
+PLACE_S, SET_UP_S = 60.0, 600.0
+NO_ROOM = "Ray found no room for it: what was planned for it is used outside the queue."
 DRAINED = "Its node is being taken away; it goes on elsewhere."
 
 
@@ -85,10 +91,22 @@ class Owned:
     paid_until: datetime | None = None
     #: When each worker last showed a sign of life.
     seen_at: dict[int, float] = field(default_factory=dict)
+    #: When it was handed to Ray.
+    began_at: float = field(default_factory=time.monotonic)
 
     def is_due(self, now: datetime, ahead: timedelta) -> bool:
         """Whether its running time is paid for no longer than that."""
         return self.paid_until is not None and now >= self.paid_until - ahead
+
+    @property
+    def asks_for(self) -> Resources:
+        """What Ray is asked for, for each worker; Ray does not count storage."""
+        return replace(self.order.resources, storage_bytes=0)
+
+    def is_late(self, now: float) -> bool:
+        """Whether Ray should have started it by now. A gang's room is waited for before it starts."""
+        patience_s = SET_UP_S if runtime_environment(self.order) else PLACE_S
+        return self.order.workers == 1 and now - self.began_at > patience_s
 
     def quiet_s(self, now: float) -> float:
         """How long the quietest worker has been silent; 0 before the first sign."""
@@ -146,6 +164,7 @@ class Launcher:
         self._spawn(every(HEARTBEAT_S, HEARTBEAT, self._show_life))
         self._spawn(every(HEARTBEAT_S, ORPHANS, self._lose_orphans))
         self._spawn(every(HEARTBEAT_S, DRAINS, self._heed_drains))
+        self._spawn(every(HEARTBEAT_S, PLACES, self._take_back))
         self._spawn(every(SWITCHES_S, SWITCHES, self._heed_switches))
         self._spawn(every(PAY_S, PAY, self._pay))
         await every(ORDERS_S, ORDERS, self._carry_out_orders, wake=self._wake)
@@ -236,6 +255,21 @@ class Launcher:
         for attempt_id, owned in list(self._owned.items()):
             if draining & owned.crew.node_ids():
                 self._tell_to_stop(attempt_id, Directive(EndCause.PREEMPTED, DRAINED))
+
+    async def _take_back(self) -> None:
+        """Send attempts back to the queue that Ray finds no room for: others use what was planned for them.
+
+        It costs them nothing, and none starts twice: whoever is told to stop is never granted its claim.
+        """
+        now = time.monotonic()
+        late = [i for i, owned in self._owned.items() if owned.crew.is_waiting() and owned.is_late(now)]
+        if not late:
+            return
+        waiting = await asyncio.to_thread(waiting_for_room)
+        for attempt_id in late:
+            owned = self._owned.get(attempt_id)
+            if owned is not None and owned.crew.is_waiting() and owned.asks_for in waiting:
+                self._tell_to_stop(attempt_id, Directive(EndCause.NODE_LOST, NO_ROOM))
 
     async def _heed_switches(self) -> None:
         """Stop what spends real money under a kill switch, for what was ordered must end as well."""

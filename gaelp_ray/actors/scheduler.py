@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from gaelp_ray.actors import meters
 from gaelp_ray.actors.autoscaler import Autoscaler, floor
-from gaelp_ray.actors.cluster import live_nodes
+from gaelp_ray.actors.cluster import live_nodes, other_jobs, used_resources
 from gaelp_ray.actors.duties import round_of, settle
 from gaelp_ray.actors.loops import attempt, every, utc_now
 from gaelp_ray.actors.reconciler import Reconciler
@@ -37,9 +37,10 @@ from gaelp_ray.domain.duties import (
     UPKEEP,
     WAKE,
     Troubles,
+    words_of,
 )
 from gaelp_ray.domain.errors import Unavailable
-from gaelp_ray.domain.scheduling import Node, NodeShape, Plan, QueuedJob, Snapshot, WaitCode, plan
+from gaelp_ray.domain.scheduling import Node, NodeShape, OutsideUse, Plan, QueuedJob, Snapshot, WaitCode, plan
 from gaelp_ray.domain.scheduling.explain import Explanation, QueueReport, explain, report
 from gaelp_ray.observability.metrics import (
     AGENTS,
@@ -58,7 +59,7 @@ from gaelp_ray.observability.metrics import (
 from gaelp_ray.services import duties, launching, mirror, scheduling
 from gaelp_ray.services import status as status_service
 from gaelp_ray.services.mirror import Mirror
-from gaelp_ray.services.scheduling import Applied
+from gaelp_ray.services.scheduling import Applied, Outside
 from gaelp_ray.store.leases import Lease
 
 log = logging.getLogger(__name__)
@@ -94,6 +95,7 @@ class Reign:
     lease: Lease
     mirror: Mirror
     autoscaler: Autoscaler = field(default_factory=Autoscaler)
+    outside: OutsideUse = field(default_factory=OutsideUse)
     last: Tick | None = None
 
 
@@ -255,7 +257,8 @@ class Scheduler:
 
     def _look(self, reign: Reign, changed: Collection[int]) -> Snapshot:
         """``changed``: jobs that may fare better than when they were set aside."""
-        nodes, now, store = live_nodes(), utc_now(), self._runtime.store
+        nodes, outside = live_nodes(), self._outside(reign)
+        now, store = utc_now(), self._runtime.store
         waiting = store.read(duties.waiting, PLAN, START, now=now)
         aside = {int(item): error for item, error in waiting.items() if int(item) not in changed}
         troubles = Troubles[str]()
@@ -269,10 +272,20 @@ class Scheduler:
             now=now,
             aside=aside,
             troubles=troubles,
+            outside=outside,
         )
         known = store.read(duties.known, LOOK)
         settle(store, LOOK, known.keys() | troubles.found.keys(), troubles.found, known=known)
         return seen
+
+    def _outside(self, reign: Reign) -> Outside | None:
+        """Who else uses the nodes; where Ray does not say, nobody is taken to."""
+        try:
+            used = used_resources()
+            return Outside(reign.outside, used, other_jobs())
+        except Exception as error:
+            log.warning("use outside the queue is not known", extra={"reason": words_of(error)})
+            return None
 
     def _apply(self, reign: Reign, snapshot: Snapshot, decided: Plan, now: datetime) -> Applied:
         store = self._runtime.store

@@ -18,15 +18,18 @@ from gaelp_ray.domain.errors import Conflict, GaelpError, Unavailable
 from gaelp_ray.domain.events import JobEventRecord
 from gaelp_ray.domain.jobs import EndCause, JobEvent
 from gaelp_ray.domain.requests import ACCELERATOR_LABEL
+from gaelp_ray.domain.resources import Resources
 from gaelp_ray.domain.scheduling import (
     Node,
     NodeShape,
+    OutsideUse,
     Placed,
     Plan,
     SchedulingPolicy,
     Snapshot,
     Start,
 )
+from gaelp_ray.domain.scheduling.outside import LEAVING
 from gaelp_ray.services import costs, spending
 from gaelp_ray.services import jobs as job_service
 from gaelp_ray.services.costs import FirstSlice
@@ -49,6 +52,17 @@ from gaelp_ray.store.plans import Admission
 LEASE = "scheduler"
 
 
+@dataclass(frozen=True)
+class Outside:
+    """What Ray says of who uses its nodes, read just before a look."""
+
+    use: OutsideUse
+    #: What is used of each node, by whomever.
+    used: Mapping[str, Resources]
+    #: Who may be using it outside the queue.
+    names: tuple[str, ...] = ()
+
+
 def lead(tx: Connection, holder: str, *, epoch: int | None, ttl: timedelta, now: datetime) -> Lease | None:
     """Renew the lease of ``epoch``, or take it; None while another scheduler leads."""
     return leases.acquire(tx, LEASE, holder, epoch=epoch, ttl=ttl, now=now)
@@ -69,12 +83,13 @@ def look(
     now: datetime,
     aside: Mapping[int, str] | None = None,
     troubles: Troubles[str] | None = None,
+    outside: Outside | None = None,
 ) -> Snapshot:
     """Everything a plan is made from. The queue is the mirror's own, as ``refresh`` left it.
 
     Without ``terms`` running time is free. ``aside``: jobs that could not be decided about before. What
     cannot be read is taken at its worst: a quota or a budget that nobody can read allows nothing, an attempt
-    holds what it may hold. ``troubles`` hears of it.
+    holds what it may hold. ``troubles`` hears of it. Without ``outside`` nobody else uses the nodes.
     """
     troubles = Troubles() if troubles is None else troubles
     if revision_store.get(connection) != mirror.rules.revision or mirror.rules.unread:
@@ -82,9 +97,14 @@ def look(
     troubles.found |= mirror.rules.unread
     mirror.history = _history(connection, mirror, policy, now, troubles)
     rules = mirror.rules
+    claims = snapshot_store.claims(connection, team_of=rules.quotas.team_of, now=now, troubles=troubles)
+    if outside is not None:
+        leaving = snapshot_store.leaving(connection, since=now - LEAVING)
+        nodes = outside.use.counted(nodes, outside.used, claims, leaving, now)
     return Snapshot(
         nodes=nodes,
-        claims=snapshot_store.claims(connection, team_of=rules.quotas.team_of, now=now, troubles=troubles),
+        claims=claims,
+        outsiders=outside.names if outside is not None else (),
         queue=mirror.queue,
         shapes=shapes,
         quotas=rules.quotas,

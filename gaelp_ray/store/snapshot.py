@@ -114,6 +114,20 @@ def _bare_claim(row: Row[Any], team: str | None) -> Claim:
     )
 
 
+def leaving(connection: Connection, *, since: datetime) -> tuple[Part, ...]:
+    """What attempts held that have ended since."""
+    query = select(
+        attempts.c.node_id, *rows.resources_columns(attempts), attempts.c.workers, attempts.c.placement
+    ).where(attempts.c.ended_at > since)
+    found: list[Part] = []
+    for row in connection.execute(query):
+        amount = rows.resources(row)
+        nodes = [seat.get("node_id") for seat in row.placement if isinstance(seat, dict)]
+        nodes += [row.node_id] * (row.workers - len(nodes))
+        found += [Part(node_id, amount) for node_id in nodes]
+    return tuple(found)
+
+
 def paused_agents(connection: Connection) -> frozenset[int]:
     query = select(agents.c.id).where(agents.c.status == AgentStatus.PAUSED)
     return frozenset(connection.execute(query).scalars())

@@ -316,7 +316,17 @@ class Planner:
                 job, WaitCode.AUTOSCALER_WAITING, "Waits for a node that the autoscaler may add."
             )
         self._protect(job, on_demand)
-        return self._wait(job, WaitCode.WAITING_FOR_CAPACITY, f"Waits for {job.request.sentence} to be free.")
+        words = f"Waits for {job.request.sentence} to be free{self._used_outside(job.request)}."
+        return self._wait(job, WaitCode.WAITING_FOR_CAPACITY, words)
+
+    def _used_outside(self, request: Request) -> str:
+        """What of the nodes that suit a request is used by others than jobs of the queue."""
+        there = [node.outside for node in self._snapshot.nodes if suits(node, request)]
+        used = sum(there, Resources())
+        if used == Resources():
+            return ""
+        by = f" by {', '.join(self._snapshot.outsiders[:3])}" if self._snapshot.outsiders else ""
+        return f"; {in_words(used)} are used outside the queue{by}"
 
     def _asks_for_nodes(self, job: QueuedJob, on_demand: bool) -> bool:
         if not self._snapshot.shapes:

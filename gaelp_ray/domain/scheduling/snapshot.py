@@ -143,6 +143,8 @@ class Snapshot:
     funds: Funds = field(default_factory=Funds)
     #: Jobs that could not be decided about before, and why; they wait, and those behind them do not for them.
     aside: Mapping[int, str] = field(default_factory=dict)
+    #: Who may use nodes outside the queue, e.g. ``Ray job raysubmit_x``, where it is known.
+    outsiders: tuple[str, ...] = ()
     policy: SchedulingPolicy = field(default_factory=SchedulingPolicy)
     #: Of quotas, holds and paused agents; a plan made on an older one is void.
     revision: int = 0
