@@ -3,10 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# A bar where somebody looks, a line for each package elsewhere.
+PROGRESS := $(shell [ -t 2 ] && echo on || echo off)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-budget test test-fast check format bench bench-api bench-start bench-live bench-scheduler \
-	bench-ledger race clean
+	bench-ledger roam race clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -15,9 +17,11 @@ setup: $(STAMP) ## Make .venv with everything in it
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gaelp-ray needs Python 3.11 or newer; set PYTHON=...")'
+	@echo "Making $(VENV) and installing about 100 packages into it; the first time takes some minutes."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --disable-pip-version-check --progress-bar $(PROGRESS) -c constraints.txt -e '.[dev]'
 	@touch $(STAMP)
+	@echo "Installed. Try 'make demo'."
 
 demo: setup ## Start the service, train an agent, watch it learn, compare it, stop
 	$(BIN)/gaelp demo $(ARGS)
@@ -58,6 +62,10 @@ bench-scheduler: setup ## Admissions per second, take-over, memory, and one plan
 
 bench-ledger: setup ## Holds per second beside a transaction and row lock for each
 	$(BIN)/python -m tests.benchmarks.bench_ledger
+
+roam: setup ## Orders of ledger operations that no run has tried: minutes
+	HYPOTHESIS_PROFILE=default LEDGER_EXAMPLES=$${LEDGER_EXAMPLES:-1000} \
+		$(BIN)/pytest --timeout=0 tests/properties/test_ledger_machine.py $(ARGS)
 
 race: setup ## Ten processes of a hundred spenders each, at guards and HTTP, all killed at random: minutes
 	$(BIN)/pytest -m slow tests/chaos/test_ledger_race.py $(ARGS)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import tempfile
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +18,7 @@ from gaelp_ray.domain.prices import PriceTable
 from gaelp_ray.domain.retries import RetryPolicy
 from gaelp_ray.domain.scheduling import PreemptionMode, SchedulingPolicy
 from gaelp_ray.observability import logs
+from gaelp_ray.services import currencies
 from gaelp_ray.services.forecasts import JobDefaults
 from gaelp_ray.store.engine import Store
 
@@ -38,6 +41,10 @@ class Runtime:
                 "No database is configured; set GAELP_DATABASE_URL or start the embedded one with `gaelp up`."
             )
         return Store(self.settings.database_url, pool_size=self.settings.pool_size)
+
+    def keep_currency(self) -> None:
+        """Raise ``SetupError`` where GAELP_CURRENCY was changed under limits of compute that are in force."""
+        self.store.transact(currencies.keep, self.settings.currency)
 
     @cached_property
     def retry_policy(self) -> RetryPolicy:
@@ -111,18 +118,37 @@ def signing_secret(settings: Settings) -> str:
         return settings.jwt_secret.get_secret_value()
     path = settings.data_dir / "jwt-secret"
     try:
-        return path.read_text().strip()
-    except FileNotFoundError:
-        write_private(path, secrets.token_urlsafe(48))
-        return path.read_text().strip()
+        if not path.exists():
+            write_private(path, secrets.token_urlsafe(48))
+        secret = path.read_text().strip()
+    except OSError as error:
+        raise SetupError(f"The signing secret {path} cannot be read or made: {error.strerror}.") from None
+    if not secret:
+        raise SetupError(f"The signing secret {path} is empty; remove the file, and a new one is made.")
+    return secret
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read; one that exists is left as it is."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file that only its owner may read, whole or not at all; one that exists is left as it is."""
+    fresh = _written(path, text)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(fresh)
+    finally:
+        fresh.unlink()
+
+
+def replace_private(path: Path, text: str) -> None:
+    """As ``write_private``, in the place of what is there."""
+    _written(path, text).replace(path)
+
+
+def _written(path: Path, text: str) -> Path:
+    """A file beside ``path`` that is safe on the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    return Path(name)

@@ -6,8 +6,10 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from gaelp_ray import __version__
-from serve_app import errors
+from serve_app import api_pages, errors
+from serve_app.access_log import AccessLog
 from serve_app.middleware import RequestGate
+from serve_app.patience import Patience
 from serve_app.routers import (
     agents,
     approvals,
@@ -62,11 +64,16 @@ def create_app(*, body_limit_bytes: int) -> FastAPI:
         title="gaelp-ray",
         version=__version__,
         summary="Register advertising agents, train them on Ray, watch them learn.",
+        docs_url=None,
+        redoc_url=None,
     )
     for router in _ROUTERS:
         # One flat list: an included router matches each path twice, once more for every level.
         app.router.routes.extend(router.routes)
+    api_pages.install(app)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     errors.install(app)
     app.add_middleware(RequestGate, limit=body_limit_bytes)
+    app.add_middleware(Patience)
+    app.add_middleware(AccessLog)
     return app

@@ -42,7 +42,7 @@ class Bearer(HTTPBearer):
         if scheme.lower() != "bearer" or not token:
             raise Unauthenticated("Send `Authorization: Bearer <token>`; make one with `gaelp token create`.")
         known = authenticate(token.strip())
-        return Principal(known.user, known.admin, request.scope.get("request_id"))
+        return Principal(known.user, known.admin, request.scope.get("request_id"), known.until)
 
 
 principal = Bearer(scheme_name="Bearer", description="A token from `gaelp token create`.")

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from gaelp_ray.domain.access import Principal
-from gaelp_ray.domain.errors import GaelpError, InvalidInput, NotFound
+from gaelp_ray.domain.errors import Forbidden, GaelpError, InvalidInput, NotFound
 from gaelp_ray.domain.ledger import (
     HeldMoney,
+    Money,
     Outcome,
     Post,
     Receipt,
@@ -66,7 +67,8 @@ async def hold(caller: Principal, account_id: int, body: HoldIn) -> tuple[Receip
         refuse_action(body)
         [outcome] = await context().book([asked], found.account_ids)
         return granted(outcome), None
-    await context().read(budgets.require_eligible, found.account)
+    if await context().holds.get(asked.key) is None:  # Else it is asked for again, and gets the first answer.
+        await context().read(budgets.require_eligible, found.account)
     action = _action(int(found.account.subject), asked.currency, body)
     reported = body.reported.facts() if body.reported is not None else Reported()
     admission = await context().admit(action, asked, reported)
@@ -90,12 +92,21 @@ async def resolve(caller: Principal, account_id: int, key: str, request: Callabl
     return granted(outcome)
 
 
+async def settle_hold(caller: Principal, account_id: int, key: str, spent_micros: int) -> Receipt:
+    """Say what was spent under a hold; past it only an operator does, where others share its accounts."""
+    found = await purse(caller, account_id)
+    held = await find(caller, account_id, key)
+    [outcome] = await context().book([settlement(found, held, spent_micros)], held.account_ids)
+    return granted(outcome)
+
+
 async def renew(caller: Principal, account_id: int, key: str, body: RenewIn) -> tuple[Receipt, Receipt]:
     """Settle a hold and open the next. Where that is refused the first is settled all the same."""
     found = await purse(caller, account_id, body.campaign)
     if found.gated:
         raise InvalidInput(_ONE_BY_ONE)
     held = await find(caller, account_id, key)
+    _require_settling(found, held, body.spent_micros)
     then = body.hold(keys.stored(caller, body.key), found)
     asked = renewal(then.key, held.key, body.spent_micros, then)
     settled, opened = await context().book(asked, held.account_ids)
@@ -111,14 +122,20 @@ async def carry_out(
     """Carry out operations in one transaction, in order, each by itself; status and outcome of each."""
     campaigns = {op.campaign or None for op in operations if isinstance(op, HoldOperation | SpendOperation)}
     named = [None, *(campaigns - {None})]
-    found = await asyncio.gather(*(purse(caller, account_id, campaign) for campaign in named))
-    batch = _Batch(caller, dict(zip(named, found, strict=True)))
+    own = await purse(caller, account_id)
+    found = await asyncio.gather(
+        *(purse(caller, account_id, campaign) for campaign in named[1:]), return_exceptions=True
+    )
+    for refused in found:
+        if isinstance(refused, BaseException) and not isinstance(refused, GaelpError):
+            raise refused
+    batch = _Batch(caller, own, dict(zip(named[1:], found, strict=True)))  # type: ignore[arg-type]
     await batch.look_up(
         [op.hold_key for op in operations if not isinstance(op, HoldOperation | SpendOperation)]
     )
     asked = [batch.request(op) for op in operations]
     requests = [each for each in asked if not isinstance(each, GaelpError)]
-    outcomes = iter(await context().book(requests, found[0].account_ids) if requests else [])
+    outcomes = iter(await context().book(requests, own.account_ids) if requests else [])
     return [
         (201 if isinstance(op, HoldOperation | SpendOperation) else 200, _outcome(each, outcomes))
         for op, each in zip(operations, asked, strict=True)
@@ -139,12 +156,36 @@ def settle(hold_key: str, spent_micros: int) -> Settle:
     return Settle(key=key, hold_key=hold_key, spent_micros=spent_micros)
 
 
+def settlement(found: Purse, held: HeldMoney, spent_micros: int) -> Request:
+    """What settles a hold for a caller; raises ``Forbidden`` where they may not settle so much.
+
+    An owner resolves real money by post or void, which the ledger refuses past the hold and past its time.
+    """
+    _require_settling(found, held, spent_micros)
+    if found.operates or found.account.money is not Money.REAL:
+        return settle(held.key, spent_micros)
+    return post(held.key, spent_micros) if spent_micros else void(held.key)
+
+
+def _require_settling(found: Purse, held: HeldMoney, spent_micros: int) -> None:
+    if not found.may_settle(held, spent_micros):
+        raise Forbidden(
+            f"Hold {held.key!r} held {held.held_micros} micros and is {held.state}; more than that, or what "
+            "comes late, is booked by an operator or by a report of the platform.",
+            held_micros=held.held_micros,
+        )
+
+
 class _Batch:
     """From operations to requests."""
 
-    def __init__(self, caller: Principal, purses: dict[str | None, Purse]) -> None:
+    def __init__(
+        self, caller: Principal, own: Purse, of_campaigns: dict[str | None, Purse | GaelpError]
+    ) -> None:
         self._caller = caller
-        self._purses = purses
+        self._own = own
+        #: A campaign that is not the caller's to charge refuses what names it, and nothing else.
+        self._purses: dict[str | None, Purse | GaelpError] = {**of_campaigns, None: own}
         self._holds: dict[str, HeldMoney] = {}
         self._opened: set[str] = set()
 
@@ -168,22 +209,37 @@ class _Batch:
                 self._opened.add(asked.key)
                 return asked
             case SpendOperation():
-                return op.spend(keys.stored(self._caller, op.key), self._purses[op.campaign or None])
+                return op.spend(keys.stored(self._caller, op.key), self._named(op.campaign))
             case PostOperation():
                 return post(self._hold_key(op.hold_key), op.amount_micros)
             case VoidOperation():
                 return void(self._hold_key(op.hold_key))
             case SettleOperation():
-                return settle(self._hold_key(op.hold_key), op.spent_micros)
+                return self._settle(self._hold_key(op.hold_key), op.spent_micros)
+
+    def _settle(self, hold_key: str, spent_micros: int) -> Request:
+        found, held = self._own, self._holds.get(hold_key)
+        if held is not None:
+            return settlement(found, held, spent_micros)
+        if found.operates:
+            return settle(hold_key, spent_micros)
+        # Made in this very batch: the ledger refuses what is more than it holds.
+        return post(hold_key, spent_micros) if spent_micros else void(hold_key)
 
     def _purse(self, campaign: str | None) -> Purse:
-        found = self._purses[campaign or None]
+        found = self._named(campaign)
         if found.gated:
             raise InvalidInput(_ONE_BY_ONE)
         return found
 
+    def _named(self, campaign: str | None) -> Purse:
+        found = self._purses[campaign or None]
+        if isinstance(found, GaelpError):
+            raise found
+        return found
+
     def _hold_key(self, key: str) -> str:
-        account_id = self._purses[None].account.id
+        account_id = self._own.account.id
         for name in keys.meant(self._caller, key):
             held = self._holds.get(name)
             made_here = held is None and name in self._opened

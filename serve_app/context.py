@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ray.exceptions import RayError, RayTaskError
@@ -28,7 +29,10 @@ from gaelp_ray.services.budgets import Ask, Purse
 from gaelp_ray.services.reviews import Admission, Reported
 from gaelp_ray.store import agents as agent_store
 from gaelp_ray.store import jobs as job_store
+from gaelp_ray.store import logs as log_store
+from gaelp_ray.store.logs import LogEnd
 from serve_app.coalesce import Coalescer
+from serve_app.followers import Followers
 from serve_app.live import LiveFeed
 
 log = logging.getLogger("gaelp_ray.http")
@@ -52,6 +56,9 @@ class ApiContext:
         self.settings = settings
         self.runtime = Runtime(settings)
         self.store = self.runtime.store
+        # Without a database there is nothing to compare; then nothing is held either.
+        with suppress(Unavailable):
+            self.runtime.keep_currency()
         self.agents: Coalescer[int, Agent] = Coalescer(lambda ids: self.store.read(agent_store.get_many, ids))
         self.jobs: Coalescer[int, Job] = Coalescer(lambda ids: self.store.read(job_store.get_many, ids))
         self.purses: Coalescer[Ask, Purse | GaelpError] = Coalescer(
@@ -60,6 +67,8 @@ class ApiContext:
         self.holds: Coalescer[str, HeldMoney] = Coalescer(
             lambda keys: self.store.read(budget_service.holds, keys)
         )
+        self.log_ends: Coalescer[int, LogEnd] = Coalescer(lambda ids: self.store.read(log_store.ends, ids))
+        self.followers = Followers(of_user=settings.followers_per_user, in_all=settings.followers)
         self.actors: ControlPlane = handles.ensure(settings)
         self.live = LiveFeed(self.store, self.actors.hubs)
         self._hint: asyncio.TimerHandle | None = None

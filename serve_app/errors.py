@@ -26,6 +26,7 @@ _STATUS: tuple[tuple[type[errors.GaelpError], int], ...] = (
     (errors.TooLarge, 413),
     (errors.InvalidInput, 422),
     (errors.QueueFull, 429),
+    (errors.TooManyFollowers, 429),
     (errors.Unavailable, 503),
     (errors.SetupError, 503),
 )
@@ -36,6 +37,7 @@ _TITLES = {
     403: "Forbidden",
     404: "Not found",
     405: "Method not allowed",
+    408: "Request timeout",
     409: "Conflict",
     413: "Too large",
     422: "Invalid input",
@@ -83,8 +85,10 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-async def _domain(_request: Request, error: Exception) -> Response:
+async def _domain(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.GaelpError)
+    if status_of(error) >= 500:
+        log.warning("not answered", extra={"action": "http_error", "reason": error.message} | _about(request))
     return of_error(error)
 
 
@@ -100,14 +104,17 @@ async def _validation(_request: Request, error: Exception) -> Response:
 
 async def _http(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    code = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}.get(
+    code = {404: "not_found", 405: "method_not_allowed", 408: "request_timeout", 413: "too_large"}.get(
         error.status_code, "http_error"
     )
     detail = "There is nothing at this address." if error.status_code == 404 else str(error.detail)
     return problem(error.status_code, code, detail)
 
 
+def _about(request: Request) -> dict[str, Any]:
+    return {"path": request.url.path, "request_id": request.scope.get("request_id")}
+
+
 async def _unexpected(request: Request, error: Exception) -> Response:
-    about = {"path": request.url.path, "request_id": request.scope.get("request_id")}
-    log.error("request failed", exc_info=error, extra={"action": "http_error"} | about)
+    log.error("request failed", exc_info=error, extra={"action": "http_error"} | _about(request))
     return problem(500, "internal", "Something went wrong on our side; it was logged.")

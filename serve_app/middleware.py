@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gaelp_ray.domain.errors import TooLarge
+from gaelp_ray.observability import logs
 from serve_app.errors import of_error
 
 _WITH_BODY = {"POST", "PUT", "PATCH"}
@@ -40,6 +41,7 @@ class RequestGate:
         else:
             scope["request_id"] = str(uuid4())
             send = _Answering(send, scope["request_id"]).send
+        logs.request_id.set(scope["request_id"])
         if scope["method"] not in _WITH_BODY:
             await self._app(scope, receive, send)
             return

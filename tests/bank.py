@@ -60,10 +60,9 @@ def a_spend(key: str, *ids: int, amount: int = 10, at: datetime | None = None) -
     return Spend(key=key, account_ids=ids or (1,), currency="EUR", amount_micros=amount, occurred_at=at)
 
 
-def a_correction(key: str, *ids: int, delta: int, at: datetime = T0) -> Correct:
-    return Correct(
-        key=key, account_ids=ids or (1,), currency="EUR", delta_micros=delta, counted_at=at, reason="a test"
-    )
+def a_correction(key: str, *ids: int, delta: int, at: datetime = T0, **fields: Any) -> Correct:
+    given: dict[str, Any] = {"currency": "EUR", "reason": "a test"} | fields
+    return Correct(key=key, account_ids=ids or (1,), delta_micros=delta, counted_at=at, **given)
 
 
 def an_account(account_id: int, **fields: Any) -> Account:

@@ -401,13 +401,16 @@ class World:
         keep: Retention | None = None,
         metrics: Mapping[str, float] | None = None,
         points: Iterable[MetricPoint] = (),
+        uri: str = "",
+        address: str = "",
     ) -> list[CheckpointRecord] | None:
         return self.store.transact(
             attempt_service.save_checkpoint,
             attempt.id,
             self.token(attempt.id),
             step=step,
-            uri=f"memory://job-{attempt.job_id}/attempt-{attempt.number}/step-{step}",
+            uri=uri or f"memory://job-{attempt.job_id}/attempt-{attempt.number}/step-{step}",
+            address=address,
             digest=f"{step:064d}",
             size_bytes=step,
             metrics=metrics or {},

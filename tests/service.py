@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +20,10 @@ from typing import Any, TypeVar
 import httpx
 import psutil
 import pytest
+
+from gaelp_ray.cli import database, processes
+from gaelp_ray.cli.homes import known_run_folder
+from tests.wheels import pointed_at
 
 R = TypeVar("R")
 
@@ -79,7 +84,7 @@ class Service:
         self.environment.pop("GAELP_TOKEN", None)
         self._names = itertools.count(1)
 
-    def gaelp(self, *arguments: str, timeout: float = 240, **more: Any) -> subprocess.CompletedProcess[str]:
+    def gaelp(self, *arguments: str, timeout: float = 480, **more: Any) -> subprocess.CompletedProcess[str]:
         """Run the CLI as a user does."""
         return subprocess.run(
             [GAELP, *arguments],
@@ -165,13 +170,17 @@ class Service:
         )
 
     def database(self, verb: str) -> None:
-        """``stop`` the embedded PostgreSQL, or ``start`` it again.
+        """``stop`` the embedded PostgreSQL, or ``start`` it again."""
+        getattr(database, verb)(self.home)
 
-        In a process of its own, for the package that runs it remembers in each what it has started.
-        """
-        home = f"Path({str(self.home)!r})"
-        code = f"from pathlib import Path; from gaelp_ray.cli import database; database.{verb}({home})"
-        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+    def alive(self) -> list[psutil.Process]:
+        """Every process of this service: the database, Ray and all on it, the driver."""
+        server = database.postmaster(self.home)
+        return [
+            *processes.of_head(self.home),
+            *processes.of_driver(self.home),
+            *([] if server is None else [server, *server.children()]),
+        ]
 
     def processes(self, title: str) -> list[psutil.Process]:
         """Processes of this service whose title begins so, e.g. ``ray::Launcher``."""
@@ -203,13 +212,19 @@ def home() -> Iterator[Path]:
     of a running PostgreSQL, which is not root, to its data.
     """
     with tempfile.TemporaryDirectory(prefix="gaelp-test-") as folder:
-        yield Path(folder)
+        try:
+            yield Path(folder)
+        finally:
+            run = known_run_folder(Path(folder).resolve())
+            if run is not None:
+                shutil.rmtree(run, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
 def service() -> Iterator[Service]:
     with home() as folder:
-        running = Service(folder)
+        # Packages for jobs come from a folder of this service's own.
+        running = Service(folder, **pointed_at(folder / "wheels"))
         try:
             running.up()
             yield running

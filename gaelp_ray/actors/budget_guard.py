@@ -27,8 +27,8 @@ from gaelp_ray.domain.duties import (
     RAMPS,
     SAFETY,
 )
-from gaelp_ray.domain.errors import AlreadyPosted, AlreadyVoided, GaelpError, HoldExpired, NotFound
-from gaelp_ray.domain.ledger import Expire, Hold, Outcome, Request
+from gaelp_ray.domain.errors import Conflict, GaelpError
+from gaelp_ray.domain.ledger import Expire, Hold, HoldState, Outcome, Request
 from gaelp_ray.domain.safety.verdicts import Action, Severity
 from gaelp_ray.observability.metrics import (
     AUDIT_BREAKS,
@@ -54,8 +54,6 @@ RAMPS_S = 10.0
 VIOLATIONS_OF = timedelta(hours=1)
 #: Holds that are ended in one transaction.
 EXPIRE_BATCH = 500
-#: Why a hold is not ended that somebody has resolved meanwhile.
-_RESOLVED = (AlreadyPosted, AlreadyVoided, HoldExpired, NotFound)
 
 
 def guard_of(guards: Sequence[Any], account_ids: Iterable[int]) -> Any:
@@ -172,10 +170,12 @@ class BudgetGuard:
 
 
 def _end_holds(tx: Connection, keys: Sequence[str], *, now: datetime) -> None:
-    """End holds that are past their time, all or nothing.
+    """End holds that are past their time, all or nothing; raises if one stays pending.
 
-    A refusal is raised, unless it says that somebody has resolved the hold meanwhile.
+    A refusal that says that somebody has resolved the hold meanwhile is as good.
     """
-    for outcome in ledger.apply(tx, [Expire(hold_key=key) for key in keys], now=now):
-        if isinstance(outcome, GaelpError) and not isinstance(outcome, _RESOLVED):
-            raise outcome
+    outcomes = ledger.apply(tx, [Expire(hold_key=key) for key in keys], now=now)
+    held = ledger_store.get_holds(tx, keys)
+    for key, outcome in zip(keys, outcomes, strict=True):
+        if key in held and held[key].state is HoldState.PENDING:
+            raise outcome if isinstance(outcome, GaelpError) else Conflict(f"Hold {key!r} stays pending.")

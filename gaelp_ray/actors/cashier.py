@@ -16,6 +16,7 @@ from gaelp_ray.actors.loops import until_answered, until_available, utc_now
 from gaelp_ray.domain.attempts import LaunchOrder
 from gaelp_ray.domain.errors import (
     Conflict,
+    ExceedsHold,
     Forbidden,
     GaelpError,
     IdempotencyConflict,
@@ -38,7 +39,7 @@ from gaelp_ray.domain.money import whole_micros
 from gaelp_ray.domain.platforms import DeliveryReport, Placements
 from gaelp_ray.domain.reconciliation import latest
 from gaelp_ray.domain.safety.verdicts import Action, Allow, Clip
-from gaelp_ray.services import accounts, ledger, platforms, switches
+from gaelp_ray.services import accounts, agents, ledger, members, platforms, switches
 from gaelp_ray.services.reviews import Admission, Reported, admitted
 from gaelp_ray.store.engine import Store
 from gaelp_ray.training.budget import Lease, booking, check_job_key, refusals
@@ -72,6 +73,8 @@ class Cashier:
             # The job goes on once this is held, whatever becomes of the post.
             at_expiry=AtExpiry.SPEND,
             job_id=order.job_id,
+            # Another attempt of the job may be bound by other accounts.
+            named=f"job {order.job_id}",
         )
         post = Post(key=f"job {order.job_id} post {key}", hold_key=hold.key)
         outcome, _ = await self._submit(order, [hold, post])
@@ -90,7 +93,22 @@ class Cashier:
             )
             for each in asked
         ]
+        await self._require_lent(requests)
         return refusals(await self._submit(order, requests))
+
+    async def _require_lent(self, requests: Sequence[Hold | Settle]) -> None:
+        """Raise ``ExceedsHold`` for more than was lent: what others share is charged by what was held."""
+        settled = {each.hold_key: each.spent_micros for each in requests if isinstance(each, Settle)}
+        if not settled:
+            return
+        found = await until_available(partial(self._store.read, ledger.holds, settled))
+        lent = {key: held.held_micros for key, held in found.items()}
+        lent |= {each.key: each.held_micros for each in requests if isinstance(each, Hold)}
+        for key, spent in settled.items():
+            if spent > lent.get(key, spent):
+                raise ExceedsHold(
+                    f"{spent} micros are more than the {lent[key]} that were lent.", held_micros=lent[key]
+                )
 
     async def admit(self, order: LaunchOrder, proposal: Proposal, standing: Standing) -> Ruling:
         """Take an order of real money through the gate; raises the refusal."""
@@ -116,6 +134,7 @@ class Cashier:
             ttl=ORDER_TTL,
             # Whatever was ordered may have been delivered. No job: an order may outlive it.
             at_expiry=AtExpiry.SPEND,
+            named=f"agent {order.agent_id} campaign {proposal.campaign}",
         )
         reported = Reported(standing.profit_micros, standing.peak_profit_micros, standing.series)
         found = await until_answered(lambda: self._through_gate(action, hold, reported))
@@ -198,7 +217,10 @@ def _chain(connection: Connection, order: LaunchOrder, campaign: str | None) -> 
     own = NewAccount(Scope.AGENT, str(order.agent_id), order.currency, order.money)
     account = accounts.find_account(connection, own)
     assert account is not None
-    return accounts.chain(connection, account, campaign=campaign)
+    chain = accounts.chain(connection, account, campaign=campaign)
+    owner = agents.owner(connection, order.agent_id)
+    members.require_for_owner(connection, chain, owner=owner)
+    return tuple(each.id for each in chain)
 
 
 def _find_hold(connection: Connection, key: str) -> HeldMoney | None:

@@ -19,8 +19,10 @@ from gaelp_ray.services import metrics as metric_service
 
 STORE_S = 0.5
 BATCH = 2000
-#: Points a reader that fell behind may still get; older ones it reads from the database.
-LIVE_POINTS = 10_000
+#: Points, and values of them, that a reader that fell behind may still get; older ones are in the database.
+LIVE_POINTS, LIVE_VALUES = 10_000, 100_000
+#: Of one push, which is what a job reported in a tenth of a second, the newest are shown live.
+LIVE_OF_PUSH = 200
 
 
 class MetricsHub:
@@ -33,8 +35,8 @@ class MetricsHub:
     async def __init__(self, settings: Settings, shard: int) -> None:  # type: ignore[misc]
         self._runtime = Runtime(settings)
         self._shard = str(shard)
-        self._live: deque[tuple[int, MetricPoint]] = deque(maxlen=LIVE_POINTS)
-        self._sequence = 0
+        self._live: deque[tuple[int, MetricPoint]] = deque()
+        self._sequence = self._live_values = 0
         self._arrived = asyncio.Condition()
         self._waiting: list[tuple[list[MetricPoint], asyncio.Future[None]]] = []
         self._store_loop = asyncio.create_task(every(STORE_S, POINTS, self._store))
@@ -49,9 +51,12 @@ class MetricsHub:
     async def show(self, points: list[MetricPoint]) -> None:
         """Publish points that the database has already."""
         async with self._arrived:
-            for point in points:
+            for point in points[-LIVE_OF_PUSH:]:
                 self._sequence += 1
                 self._live.append((self._sequence, point))
+                self._live_values += len(point.values)
+            while len(self._live) > LIVE_POINTS or self._live_values > LIVE_VALUES:
+                self._live_values -= len(self._live.popleft()[1].values)
             self._arrived.notify_all()
 
     async def listen(self, after: int, wait_s: float) -> tuple[int, list[MetricPoint]]:

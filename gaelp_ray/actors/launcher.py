@@ -7,11 +7,11 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 
@@ -22,12 +22,13 @@ from gaelp_ray.actors.crew import Crew
 from gaelp_ray.actors.duties import round_of, settle
 from gaelp_ray.actors.logbook import Logbook
 from gaelp_ray.actors.loops import every, until_available, utc_now
-from gaelp_ray.actors.placement import runtime_environment
+from gaelp_ray.actors.orphans import OrphanCollector
 from gaelp_ray.bootstrap import Runtime
 from gaelp_ray.config import Settings
-from gaelp_ray.domain.attempts import Directive, LaunchOrder, Outcome, unpaid
+from gaelp_ray.domain.attempts import Directive, LaunchOrder, Outcome, ResumePoints, unpaid
 from gaelp_ray.domain.checkpoints import Retention
 from gaelp_ray.domain.duties import (
+    COLLECT,
     DELIVER,
     DRAINS,
     HEARTBEAT,
@@ -40,9 +41,10 @@ from gaelp_ray.domain.duties import (
     isolated,
     words_of,
 )
+from gaelp_ray.domain.endings import bare
 from gaelp_ray.domain.errors import Forbidden, GaelpError, SetupError, Unavailable
 from gaelp_ray.domain.gangs import Member
-from gaelp_ray.domain.jobs import EndCause
+from gaelp_ray.domain.jobs import EndCause, JobState
 from gaelp_ray.domain.ledger import Money, Settle
 from gaelp_ray.domain.metrics import MetricPoint
 from gaelp_ray.domain.platforms import DeliveryReport, Placements
@@ -60,23 +62,29 @@ from gaelp_ray.training.budget import Lease
 from gaelp_ray.training.checkpoints import Saved
 from gaelp_ray.training.idleness import IdlePolicy
 from gaelp_ray.training.orders import Proposal, Ruling, Standing
+from gaelp_ray.training.packages import Installation
 from gaelp_ray.training.run import Terms, run
 
 log = logging.getLogger(__name__)
+R = TypeVar("R")
 
 ORDERS_S = 1.0
 HEARTBEAT_S = 5.0
 SWITCHES_S = 1.0
 #: Without a sign of life for so long, an attempt is reported silent; only Ray's word ends it.
 SILENT_S = 30.0
+#: How often some of the attempts that ended are looked at for checkpoints that nobody refers to.
+COLLECT_S = 60.0
 #: How often it is looked whether running time must be paid for.
 PAY_S = 2.0
 #: An order that cannot be read is tried so often before its attempt is ended.
 GIVE_UP_AFTER = 5
 UNPROVEN = "Nobody can tell whether its running time is paid for."
-#: How long Ray may take to find room for an attempt, and to set its environment up on top.
-PLACE_S, SET_UP_S = 60.0, 600.0
+#: How long Ray may take to find room for an attempt.
+PLACE_S = 60.0
 NO_ROOM = "Ray found no room for it: what was planned for it is used outside the queue."
+#: Between two tries to store an end of which nothing can be left out any more.
+END_PAUSE_S = 5.0
 DRAINED = "Its node is being taken away; it goes on elsewhere."
 
 
@@ -105,8 +113,7 @@ class Owned:
 
     def is_late(self, now: float) -> bool:
         """Whether Ray should have started it by now. A gang's room is waited for before it starts."""
-        patience_s = SET_UP_S if runtime_environment(self.order) else PLACE_S
-        return self.order.workers == 1 and now - self.began_at > patience_s
+        return self.order.workers == 1 and now - self.began_at > PLACE_S
 
     def quiet_s(self, now: float) -> float:
         """How long the quietest worker has been silent; 0 before the first sign."""
@@ -129,6 +136,7 @@ class Launcher:
         self._name = name
         self._cluster = cluster
         self._hub = hub
+        self._orphans = OrphanCollector(self._runtime)
         self._cashier = Cashier(guards, self._runtime.store)
         self._incarnation = uuid.uuid4()
         self._owned: dict[int, Owned] = {}
@@ -167,6 +175,8 @@ class Launcher:
         self._spawn(every(HEARTBEAT_S, PLACES, self._take_back))
         self._spawn(every(SWITCHES_S, SWITCHES, self._heed_switches))
         self._spawn(every(PAY_S, PAY, self._pay))
+        if self._name.endswith("launcher-0"):
+            self._spawn(every(COLLECT_S, COLLECT, self._collect_orphans))
         await every(ORDERS_S, ORDERS, self._carry_out_orders, wake=self._wake)
 
     async def _lose_orphans(self) -> None:
@@ -219,13 +229,18 @@ class Launcher:
             return
         start = partial(self._hand_to_ray, order)
         crew = Crew(order, start, name=f"{self._name}/attempt-{order.attempt_id}")
-        write = partial(self._remember, attempt_service.append_log, order.attempt_id)
+        write = partial(
+            self._remember,
+            attempt_service.append_log,
+            order.attempt_id,
+            limit_bytes=self._settings.log_limit_bytes,
+        )
         self._owned[order.attempt_id] = Owned(order, crew, Logbook(write), order.paid_until)
         self._spawn(self._follow(order.attempt_id, crew))
 
     def _hand_to_ray(self, order: LaunchOrder, rank: int, options: dict[str, Any]) -> Any:
         settings = self._settings
-        terms = Terms(settings.storage_uri, settings.log_limit_bytes, idle_policy(settings))
+        terms = run_terms(settings)
         secrets = read_secrets(settings, order.secrets)
         me = ray.get_runtime_context().current_actor
         return ray.remote(run).options(**options).remote(order, rank, me, self._hub, terms, secrets)
@@ -277,6 +292,10 @@ class Launcher:
         if spending:
             for attempt_id, words in (await self._cashier.halted(spending)).items():
                 self._tell_to_stop(attempt_id, Directive(EndCause.BUDGET, words))
+
+    async def _collect_orphans(self) -> None:
+        """One launcher does it for all."""
+        await self._orphans.collect()
 
     async def _pay(self) -> None:
         """Hold money for the next slice of running time of what still runs near the end of one."""
@@ -377,6 +396,19 @@ class Launcher:
         self._proven(attempt_id, token)
         self._spawn(self._remember(attempt_service.notice, attempt_id, words))
 
+    async def resume_points(self, attempt_id: int, token: str, _rank: int) -> ResumePoints:
+        """The checkpoints that an attempt may begin with."""
+        order = self._proven(attempt_id, token).order
+        found: ResumePoints = await until_available(
+            lambda: self._runtime.store.read(launching.resume_points, order.job_id, order.from_job)
+        )
+        return found
+
+    async def resumed(self, attempt_id: int, token: str, _rank: int, step: int | None, words: str) -> None:
+        """It does not go on from where it was to."""
+        self._proven(attempt_id, token)
+        await self._remember(attempt_service.resumed, attempt_id, uuid.UUID(token), step=step, words=words)
+
     async def save_checkpoint(
         self,
         attempt_id: int,
@@ -393,6 +425,7 @@ class Launcher:
             uuid.UUID(token),
             step=step,
             uri=saved.uri,
+            address=saved.address,
             digest=saved.digest,
             size_bytes=saved.size_bytes,
             metrics=metrics,
@@ -400,7 +433,10 @@ class Launcher:
             keep=Retention(),
             now=utc_now(),
         )
-        return [record.uri for record in let_go or ()]
+        if let_go is None:
+            # The attempt has ended: nobody will ever ask for it.
+            return [saved.uri]
+        return [record.uri for record in let_go]
 
     async def spend(self, attempt_id: int, token: str, _rank: int, amount_micros: int, key: str) -> None:
         await self._cashier.spend(self._proven(attempt_id, token).order, amount_micros, key)
@@ -445,7 +481,14 @@ class Launcher:
             await owned.crew.over()
 
     async def _end(self, attempt_id: int, outcome: Outcome) -> None:
-        state = await self._remember(
+        """Remember an end. What the database refuses of it is left out: an attempt does not hold its
+        resources on because of what it said."""
+        state = await until_stored(partial(self._store_end, attempt_id), outcome)
+        if state is not None:
+            meters.count(ATTEMPTS_ENDED, cause=str(outcome.cause))
+
+    async def _store_end(self, attempt_id: int, outcome: Outcome) -> JobState | None:
+        state: JobState | None = await self._remember(
             attempt_service.finish,
             attempt_id,
             outcome,
@@ -453,8 +496,7 @@ class Launcher:
             policy=self._runtime.retry_policy,
             now=utc_now(),
         )
-        if state is not None:
-            meters.count(ATTEMPTS_ENDED, cause=str(outcome.cause))
+        return state
 
     async def _show_life(self) -> None:
         now = time.monotonic()
@@ -490,6 +532,39 @@ class Launcher:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def run_terms(settings: Settings) -> Terms:
+    """What every attempt is granted on its node."""
+    installation = Installation(
+        settings.environments_dir,
+        installer=settings.installer,
+        timeout_s=settings.install_timeout_s,
+        limit_bytes=settings.environments_limit_bytes,
+    )
+    own = [str(settings.data_dir), *([] if "://" in settings.storage_uri else [settings.storage_uri])]
+    return Terms(
+        settings.storage_uri,
+        settings.log_limit_bytes,
+        idle_policy(settings),
+        settings.exit_grace_s,
+        installation=installation,
+        private=tuple(own),
+    )
+
+
+async def until_stored(
+    store: Callable[[Outcome], Awaitable[R]], outcome: Outcome, *, pause_s: float = END_PAUSE_S
+) -> R:
+    """Store an outcome, and when that fails what is left of it, again and again."""
+    while True:
+        try:
+            return await store(outcome)
+        except Exception:
+            log.exception("an end could not be stored", extra={"cause": str(outcome.cause)})
+            if outcome == bare(outcome):
+                await asyncio.sleep(pause_s)
+            outcome = bare(outcome)
 
 
 def idle_policy(settings: Settings) -> IdlePolicy:

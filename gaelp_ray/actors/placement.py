@@ -26,7 +26,10 @@ _LOOK_S = 0.1
 
 
 def task_options(order: LaunchOrder, rank: int, group: PlacementGroup | None) -> dict[str, Any]:
-    """How Ray runs one worker: its resources, its place, its environment."""
+    """How Ray runs one worker: its resources and its place.
+
+    No environment: packages and code are the training process's, and every worker may run any attempt.
+    """
     request = order.resources
     options: dict[str, Any] = {
         "name": f"job-{order.job_id}-attempt-{order.number}" + (f"-rank-{rank}" if group else ""),
@@ -42,9 +45,6 @@ def task_options(order: LaunchOrder, rank: int, group: PlacementGroup | None) ->
         )
     else:
         options |= _place_of_one(order)
-    environment = runtime_environment(order)
-    if environment:
-        options["runtime_env"] = environment
     return options
 
 
@@ -71,16 +71,6 @@ def bundle(resources: Resources) -> dict[str, float]:
         "memory": resources.memory_bytes,
     }
     return {name: amount for name, amount in amounts.items() if amount}
-
-
-def runtime_environment(order: LaunchOrder) -> dict[str, Any]:
-    """Ray's part of the environment. Variables go to the training process alone, so workers stay reusable."""
-    environment: dict[str, Any] = {}
-    if order.requirements:
-        environment["pip"] = list(order.requirements)
-    if order.working_dir and "://" in order.working_dir:
-        environment["working_dir"] = order.working_dir
-    return environment
 
 
 async def reserve(order: LaunchOrder, name: str) -> PlacementGroup | None:

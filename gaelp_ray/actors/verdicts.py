@@ -25,5 +25,6 @@ _VERDICTS: tuple[tuple[type[Exception], EndCause, str], ...] = (
 
 
 def outcome_of_failure(error: Exception) -> Outcome:
-    cause, sentence = next((c, s) for kind, c, s in _VERDICTS if isinstance(error, kind))
-    return Outcome(cause, sentence.format(error=error)[:2000])
+    kind, cause, sentence = next(each for each in _VERDICTS if isinstance(error, each[0]))
+    unexplained = cause is EndCause.NODE_LOST and kind is not NodeDiedError
+    return Outcome(cause, sentence.format(error=error)[:2000], unexplained=unexplained)

@@ -10,6 +10,7 @@ from gaelp_ray.cli.options import (
     AsJson,
     Config,
     Cpu,
+    Cursor,
     Entrypoint,
     Env,
     Gpu,
@@ -20,11 +21,12 @@ from gaelp_ray.cli.options import (
     Secret,
     Storage,
     WorkingDir,
+    folder,
     pairs,
     resources,
     values,
 )
-from gaelp_ray.cli.output import money, out, print_json, print_record, print_table
+from gaelp_ray.cli.output import money, out, print_items, print_json, print_record, print_table
 from gaelp_ray.cli.session import connect
 from gaelp_ray.client import Agent
 from gaelp_ray.domain.agents import AgentStatus, AgentType
@@ -40,19 +42,21 @@ def list_agents(
     status: Annotated[AgentStatus | None, typer.Option(help="Only with this status.")] = None,
     name: Annotated[str | None, typer.Option(help="Only with this name.")] = None,
     limit: Limit = 50,
+    cursor: Cursor = None,
     as_json: AsJson = False,
 ) -> None:
     """List your agents."""
     with connect() as gaelp:
-        agents = gaelp.agents.list(type=agent_type, status=status, name=name, limit=limit).items
+        page = gaelp.agents.list(type=agent_type, status=status, name=name, limit=limit, cursor=cursor)
     if as_json:
-        return print_json(agents)
+        return print_json(page)
     return print_table(
         ("id", "name", "type", "status", "version", "budget", "owner"),
         [
             (a.id, a.name, a.type, a.status, a.version, money(a.budget_spent, a.budget_limit), a.owner)
-            for a in agents
+            for a in page.items
         ],
+        more=page.next_cursor,
         empty="No agents; make one with `gaelp agents create NAME`.",
     )
 
@@ -96,7 +100,7 @@ def create(
             budget_limit=budget,
             entrypoint=entrypoint,
             docker_image=image,
-            working_dir=working_dir,
+            working_dir=folder(working_dir),
             config=settings,
             requirements=requirement,
             environment_vars=variables,
@@ -113,7 +117,7 @@ def versions(agent_id: AgentId, as_json: AsJson = False) -> None:
         found = gaelp.agents.versions(agent_id)
         current = gaelp.agents.get(agent_id).version
     if as_json:
-        return print_json(found)
+        return print_items(found)
     return print_table(
         ("version", "current", "entrypoint", "image", "resources", "by", "created"),
         [
@@ -158,7 +162,7 @@ def add_version(
             version,
             entrypoint=entrypoint,
             docker_image=image,
-            working_dir=working_dir,
+            working_dir=folder(working_dir),
             config=settings,
             requirements=requirement,
             environment_vars=variables,

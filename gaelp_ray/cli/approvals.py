@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
-from gaelp_ray.cli.options import AsJson, Limit
+from gaelp_ray.cli.options import AsJson, Cursor, Limit
 from gaelp_ray.cli.output import print_json, print_record, print_table
 from gaelp_ray.cli.session import connect
 from gaelp_ray.client import Approval
 from gaelp_ray.domain.approvals import Purpose
+from gaelp_ray.domain.windows import Period
 
 app = typer.Typer(help="Ask for approvals and vote on them.", no_args_is_help=True)
 
@@ -23,13 +24,14 @@ def list_approvals(
     purpose: Annotated[Purpose | None, typer.Option(help="Only for this.")] = None,
     subject: Annotated[str | None, typer.Option(help="Only of this, e.g. 'version 12'.")] = None,
     limit: Limit = 100,
+    cursor: Cursor = None,
     as_json: AsJson = False,
 ) -> None:
     """List approvals: yours, or with a role all."""
     with connect() as gaelp:
-        found = gaelp.approvals.list(purpose=purpose, subject=subject, limit=limit).items
+        page = gaelp.approvals.list(purpose=purpose, subject=subject, limit=limit, cursor=cursor)
     if as_json:
-        return print_json(found)
+        return print_json(page)
     return print_table(
         ("id", "purpose", "subject", "state", "amount micros", "asked by", "votes", "expires", "reason"),
         [
@@ -44,8 +46,9 @@ def list_approvals(
                 a.expires_at,
                 a.reason,
             )
-            for a in found
+            for a in page.items
         ],
+        more=page.next_cursor,
         empty="No approvals.",
     )
 
@@ -64,6 +67,10 @@ def request(
     reason: Reason,
     micros: Annotated[int | None, typer.Option(min=1, help="The most that it is good for.")] = None,
     currency: Annotated[str | None, typer.Option(help="Of the amount.")] = None,
+    period: Annotated[Period | None, typer.Option(help="Which limit of an account.")] = None,
+    change: Annotated[
+        str | None, typer.Option(help="Of a policy: 'attach 2 to global', 'detach from agent 7'.")
+    ] = None,
     people: Annotated[int | None, typer.Option(min=1, max=10, help="Who must agree; 2 if left out.")] = None,
     hours: Annotated[float | None, typer.Option(help="Until it expires; 24 if left out.")] = None,
     as_json: AsJson = False,
@@ -77,6 +84,8 @@ def request(
             reason=reason,
             amount_micros=micros,
             currency=currency,
+            period=period,
+            change=change,
             needed=people,
             ttl_seconds=ttl,
         )
@@ -115,6 +124,7 @@ def _print(approval: Approval, as_json: bool) -> None:
         {
             "approval": approval.id,
             "for": f"{approval.purpose} of {approval.subject}",
+            "change": approval.change or (approval.period and f"{approval.period} limit"),
             "state": approval.state,
             "good for": approval.amount_micros and f"{approval.amount_micros} {approval.currency} micros",
             "asked by": approval.requested_by,

@@ -5,7 +5,6 @@ Proofs and reports ask the database itself, so that they need not trust the serv
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
@@ -13,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from gaelp_ray.cli import output
-from gaelp_ray.cli.options import AsJson, Limit
+from gaelp_ray.cli.options import AsJson, Cursor, Limit
 from gaelp_ray.cli.session import connect
 from gaelp_ray.config import Settings
 from gaelp_ray.domain.access import SYSTEM
@@ -33,18 +32,20 @@ def list_records(
     action: Annotated[str | None, typer.Option(help="Only of this kind, e.g. limit.set.")] = None,
     after: Annotated[int, typer.Option(min=0, help="Only with higher numbers.")] = 0,
     limit: Limit = 100,
+    cursor: Cursor = None,
     as_json: AsJson = False,
 ) -> None:
     """List changes in the order in which they were made."""
     with connect() as gaelp:
-        found = gaelp.audit.list(
-            subject=subject, actor=actor, action=action, limit=limit, cursor=str(after)
-        ).items
+        page = gaelp.audit.list(
+            subject=subject, actor=actor, action=action, limit=limit, cursor=cursor or str(after)
+        )
     if as_json:
-        return output.print_json(found)
+        return output.print_json(page)
     return output.print_table(
         ("record", "at", "who", "what", "of", "before", "after"),
-        [(r.seq, r.at, r.actor, r.action, r.subject, r.before, r.after) for r in found],
+        [(r.seq, r.at, r.actor, r.action, r.subject, r.before, r.after) for r in page.items],
+        more=page.next_cursor,
         empty="No such changes.",
     )
 
@@ -83,9 +84,9 @@ def report(since: Since, until: Until, as_json: AsJson = False) -> None:
     period = {"since": _utc(since), "until": _utc(until), "by": SYSTEM, "now": datetime.now(UTC)}
     found = _with_store(lambda store: store.read(compliance.report, **period))
     if as_json:
-        typer.echo(json.dumps(found, ensure_ascii=False))
+        output.print_json(found, indent=None)
         return
-    typer.echo(compliance.to_csv(found), nl=False)
+    typer.echo(output.shown(compliance.to_csv(found), csv=True), nl=False)
 
 
 def _with_store(ask: Callable[[Any], T]) -> T:

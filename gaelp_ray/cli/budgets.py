@@ -11,8 +11,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from gaelp_ray.cli.options import MOMENTS, AsJson, Limit, Since, Until, pairs, zoned
-from gaelp_ray.cli.output import cell, out, print_json, print_record, print_table
+from gaelp_ray.cli.options import MOMENTS, AsJson, Cursor, Limit, Since, Until, pairs, zoned
+from gaelp_ray.cli.output import cell, out, print_items, print_json, print_record, print_table, shown
 from gaelp_ray.cli.session import connect
 from gaelp_ray.client import Budget, BudgetUsage, Receipt, ReviewedAction
 from gaelp_ray.domain.ledger import AtExpiry, Money, Scope
@@ -22,6 +22,7 @@ from gaelp_ray.domain.windows import Period
 app = typer.Typer(help="Read budgets, limit them, hold and spend from them.", no_args_is_help=True)
 
 BudgetId = Annotated[int, typer.Argument(help="The budget's id.")]
+User = Annotated[str, typer.Argument(help="The user.")]
 HoldKey = Annotated[str, typer.Argument(help="The key of the hold.")]
 Amount = Annotated[str, typer.Argument(help="In units of currency, e.g. 12.50.")]
 Key = Annotated[
@@ -45,20 +46,21 @@ def list_budgets(
     subject: Annotated[str | None, typer.Option(help="Only of this agent, user, team or campaign.")] = None,
     money: Annotated[Money | None, typer.Option(help="Only of this kind.")] = None,
     limit: Limit = 50,
+    cursor: Cursor = None,
     as_json: AsJson = False,
 ) -> None:
     """List the budgets that you may see."""
     with connect() as gaelp:
-        found = gaelp.budgets.list(scope=scope, subject=subject, money=money, limit=limit).items
+        page = gaelp.budgets.list(scope=scope, subject=subject, money=money, limit=limit, cursor=cursor)
     if as_json:
-        return print_json(found)
+        return print_json(page)
     rows = [
         (b.id, b.scope, b.subject, b.money, b.currency, use.period, *_amounts(use))
-        for b in found
+        for b in page.items
         for use in b.usages
     ]
     columns = ("id", "scope", "subject", "money", "currency", "window", "held", "spent", "limit")
-    return print_table(columns, rows, empty="No budgets.")
+    return print_table(columns, rows, empty="No budgets.", more=page.next_cursor)
 
 
 @app.command()
@@ -115,12 +117,39 @@ def limit(
 
 
 @app.command()
+def members(budget_id: BudgetId, as_json: AsJson = False) -> None:
+    """List who may charge a campaign's budget, beside operators."""
+    with connect() as gaelp:
+        found = gaelp.budgets.members(budget_id)
+    if as_json:
+        return print_json(found)
+    rows = [(each.user, each.by, each.at) for each in found]
+    return print_table(("user", "added by", "at"), rows, empty="It has no members.")
+
+
+@app.command()
+def add_member(budget_id: BudgetId, user: User) -> None:
+    """Let the agents of a user hold money of a campaign's budget."""
+    with connect() as gaelp:
+        gaelp.budgets.add_member(budget_id, user)
+    out.print(f"{user} is a member of budget {budget_id}.", markup=False)
+
+
+@app.command()
+def remove_member(budget_id: BudgetId, user: User) -> None:
+    """Take that right away; what was held stays held."""
+    with connect() as gaelp:
+        gaelp.budgets.remove_member(budget_id, user)
+    out.print(f"{user} is no member of budget {budget_id} any more.", markup=False)
+
+
+@app.command()
 def holds(budget_id: BudgetId, limit: Limit = 100, as_json: AsJson = False) -> None:
     """List what is held, first what expires first."""
     with connect() as gaelp:
         found = gaelp.budgets.holds(budget_id, limit=limit)
     if as_json:
-        return print_json(found)
+        return print_items(found)
     return print_table(
         ("key", "amount", "margin", "job", "at expiry", "expires"),
         [
@@ -218,6 +247,7 @@ def statement(
     since: Since = None,
     until: Until = None,
     limit: Limit = 100,
+    cursor: Cursor = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print all of it as CSV.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -226,11 +256,11 @@ def statement(
     with connect() as gaelp:
         if as_csv:
             for text in gaelp.budgets.export(budget_id, since=first, until=end):
-                sys.stdout.write(text)
+                sys.stdout.write(shown(text, csv=True))
             return None
-        lines = gaelp.budgets.statement(budget_id, since=first, until=end, limit=limit).items
+        page = gaelp.budgets.statement(budget_id, since=first, until=end, limit=limit, cursor=cursor)
     if as_json:
-        return print_json(lines)
+        return print_json(page)
     return print_table(
         ("at", "operation", "hold or key", "held", "spent", "all held", "all spent"),
         [
@@ -243,8 +273,9 @@ def statement(
                 written(line.balance_pending_micros),
                 written(line.balance_posted_micros),
             )
-            for line in lines
+            for line in page.items
         ],
+        more=page.next_cursor,
         empty="Nothing was booked.",
     )
 
@@ -270,13 +301,14 @@ def balance(
 def alerts(
     budget_id: Annotated[int | None, typer.Argument(help="By default all, for operators.")] = None,
     limit: Limit = 100,
+    cursor: Cursor = None,
     as_json: AsJson = False,
 ) -> None:
     """List the marks of limits that were passed: 50, 80, 95 and 100 percent."""
     with connect() as gaelp:
-        found = gaelp.budgets.alerts(budget_id, limit=limit).items
+        page = gaelp.budgets.alerts(budget_id, limit=limit, cursor=cursor)
     if as_json:
-        return print_json(found)
+        return print_json(page)
     return print_table(
         ("at", "budget", "window", "percent", "held", "spent", "limit"),
         [
@@ -289,8 +321,9 @@ def alerts(
                 written(alert.posted_micros),
                 _or_none(alert.limit_micros),
             )
-            for alert in found
+            for alert in page.items
         ],
+        more=page.next_cursor,
         empty="No limit was neared.",
     )
 
@@ -326,7 +359,7 @@ def _bar(usage: BudgetUsage) -> Text:
     limit = usage.limit_micros
     if limit is None:
         return Text("")
-    used = usage.posted_micros + usage.pending_micros
+    used = max(0, usage.posted_micros) + usage.pending_micros
     percent = 100 if used >= limit else used * 100 // limit
     style = "red" if percent >= _FULL else "yellow" if percent >= _WARN else "green"
     # Something spent is never nothing on the bar.

@@ -41,9 +41,7 @@ def demo(
     settings = Settings()
     with service(settings, keep=keep) as left_up, connect_here(settings) as gaelp:
         agent = _register(gaelp, budget=DAY_BUDGET * epochs)
-        out.print(
-            f"Agent {agent.id} [bold]{agent.name}[/bold] may spend {agent.budget_limit:,.0f} simulated."
-        )
+        out.print(f"Agent {agent.id} {agent.name} may spend {agent.budget_limit:,.0f} simulated.")
         links = local.urls(settings) | {"Live page": f"{gaelp.url}/live/{agent.id}#token={gaelp.token}"}
         print_links(links)
         training = gaelp.jobs.submit(
@@ -75,7 +73,7 @@ def demo(
 @contextmanager
 def service(settings: Settings, *, keep: bool) -> Iterator[bool]:
     """The service, started if it is not up and then stopped again; tells whether it stays up."""
-    if local.is_up(settings):
+    if local.is_ours(settings):
         yield True
         return
     out.print("Starting gaelp-ray on this machine.")
@@ -152,6 +150,6 @@ def _print_result(result: Mapping[str, Any]) -> None:
     table.add_row("95% confidence", f"{result['lower']:+.2f} to {result['upper']:+.2f}")
     out.print(table)
     if result["beats_baseline"]:
-        out.print("[green]The agent beats the best fixed bid.[/green]")
+        out.print("The agent beats the best fixed bid.", style="green")
     else:
-        out.print("[red]The agent does not beat the best fixed bid; try more --epochs.[/red]")
+        out.print("The agent does not beat the best fixed bid; try more --epochs.", style="red")

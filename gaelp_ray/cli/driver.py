@@ -11,27 +11,26 @@ secret stands in no environment and on no command line, and says ``deployed`` wh
 from __future__ import annotations
 
 import logging
-import os
 import pickle
 import sys
 import threading
 
 from gaelp_ray.cli import machine
-from gaelp_ray.config import Settings
+from gaelp_ray.cli.machine import Task
 
 
 def main() -> None:
-    settings: Settings = pickle.load(sys.stdin.buffer)  # noqa: S301 - the parent is `gaelp up`
-    deploy(settings, sys.argv[1])
+    task = Task(*pickle.load(sys.stdin.buffer))  # noqa: S301 - the parent is `gaelp up`
+    deploy(task, sys.argv[1])
     print(machine.DEPLOYED, flush=True)
     threading.Event().wait()
 
 
-def deploy(settings: Settings, address: str) -> None:
-    """Create the actors and deploy the API on the Ray cluster at ``address``."""
-    # Ray Serve reads these when it is imported.
-    environment = machine.ray_environment(settings)
-    os.environ |= {k: v for k, v in environment.items() if k.startswith("RAY_SERVE_")}
+def deploy(task: Task, address: str) -> None:
+    """Create the actors and deploy the API on the Ray cluster at ``address``.
+
+    Ray Serve reads the environment when it is imported; ``machine.deploy`` has put its settings there.
+    """
     from ray import serve  # noqa: PLC0415
     from ray.serve.config import HTTPOptions  # noqa: PLC0415
 
@@ -40,7 +39,11 @@ def deploy(settings: Settings, address: str) -> None:
     from serve_app.main import build  # noqa: PLC0415
 
     machine.connect(address)
-    machine.retire_others(settings, cluster_id())
+    settings = task.settings
+    if task.attach:
+        handles.ensure(settings)
+        return
+    machine.retire_others(task, cluster_id())
     handles.ensure(settings)
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     options = HTTPOptions(host=settings.host, port=settings.port)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gaelp_ray.cli.options import AsJson
-from gaelp_ray.cli.output import out, print_json, print_table
+from gaelp_ray.cli.output import out, print_items, print_json, print_table
 from gaelp_ray.cli.session import connect
 from gaelp_ray.domain.holds import HoldMode, HoldScope
 
@@ -23,7 +23,7 @@ def list_holds(as_json: AsJson = False) -> None:
     with connect() as gaelp:
         holds = gaelp.holds.list()
     if as_json:
-        return print_json(holds)
+        return print_items(holds)
     return print_table(
         ("scope", "name", "mode", "reason", "by", "since"),
         [(hold.scope, hold.name, hold.mode, hold.reason, hold.by, hold.at) for hold in holds],

@@ -11,6 +11,7 @@ from gaelp_ray.cli.explain import print_explanation, print_preemptions
 from gaelp_ray.cli.job import print_job, watch_to_the_end, why
 from gaelp_ray.cli.options import (
     AsJson,
+    Cursor,
     Deadline,
     Expected,
     JobId,
@@ -20,7 +21,7 @@ from gaelp_ray.cli.options import (
     Timeout,
     zoned,
 )
-from gaelp_ray.cli.output import out, print_json, print_table
+from gaelp_ray.cli.output import out, print_items, print_json, print_table, shown
 from gaelp_ray.cli.progress import steps
 from gaelp_ray.cli.session import connect
 from gaelp_ray.cli.submit import plan, submit
@@ -39,18 +40,23 @@ def list_jobs(
     phase: Annotated[JobState | None, typer.Option(help="Only in this phase.")] = None,
     priority: Annotated[int | None, typer.Option(help="Only of this priority.")] = None,
     limit: Limit = 50,
+    cursor: Cursor = None,
     as_json: AsJson = False,
 ) -> None:
     """List your jobs."""
     with connect() as gaelp:
-        jobs = gaelp.jobs.list(
-            agent_id=agent, status=status, phase=phase, priority=priority, limit=limit
-        ).items
+        page = gaelp.jobs.list(
+            agent_id=agent, status=status, phase=phase, priority=priority, limit=limit, cursor=cursor
+        )
     if as_json:
-        return print_json(jobs)
+        return print_json(page)
     return print_table(
         ("id", "name", "agent", "phase", "priority", "step", "submitted", "why"),
-        [(j.id, j.name, j.agent_id, j.phase, j.priority, steps(j), j.submitted_at, why(j)) for j in jobs],
+        [
+            (j.id, j.name, j.agent_id, j.phase, j.priority, steps(j), j.submitted_at, why(j))
+            for j in page.items
+        ],
+        more=page.next_cursor,
         empty="No jobs; queue one with `gaelp jobs submit AGENT_ID`.",
     )
 
@@ -168,25 +174,38 @@ def logs(
         int | None, typer.Option(min=1, help="Of this attempt; the newest if left out.")
     ] = None,
     tail: Annotated[int, typer.Option(min=0, help="Start with so many of its last lines.")] = 200,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="As the job wrote it, with colours and all that a terminal obeys.")
+    ] = False,
 ) -> None:
-    """Print the log of a job."""
+    """Print the log of a job. Without --raw what could take over your terminal is spelled out."""
     with connect() as gaelp:
         for text in gaelp.jobs.logs(job_id, attempt=attempt, tail=tail, follow=follow):
-            typer.echo(text, nl=False)
+            typer.echo(text if raw else shown(text), nl=False)
 
 
 @app.command()
-def events(job_id: JobId, limit: Limit = 200, as_json: AsJson = False) -> None:
+def events(job_id: JobId, limit: Limit = 200, cursor: Cursor = None, as_json: AsJson = False) -> None:
     """List what happened to a job, oldest first."""
     with connect() as gaelp:
-        history = gaelp.jobs.events(job_id, limit=limit)
+        history = gaelp.jobs.events(job_id, after=_event_id(cursor), limit=limit)
+    more = str(history[-1].id) if len(history) == limit else None
     if as_json:
-        return print_json(history)
+        return print_items(history, more)
     return print_table(
         ("at", "event", "from", "to", "attempt", "by", "message"),
         [(e.at, e.event, e.from_state, e.to_state, e.attempt, e.actor, e.message) for e in history],
         empty="No events.",
+        more=more,
     )
+
+
+def _event_id(cursor: str | None) -> int | None:
+    if cursor is None:
+        return None
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
+        raise typer.BadParameter("It is the `next_cursor` of the page before.", param_hint="--cursor")
+    return int(cursor)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gaelp_ray.cli.options import AsJson
-from gaelp_ray.cli.output import out, print_json, print_table
+from gaelp_ray.cli.output import out, print_items, print_table
 from gaelp_ray.cli.session import connect
 from gaelp_ray.domain.switches import SwitchScope
 
@@ -61,7 +61,7 @@ def list_switches(as_json: AsJson = False) -> None:
     with connect() as gaelp:
         found = gaelp.switches.list()
     if as_json:
-        return print_json(found)
+        return print_items(found)
     return print_table(
         ("scope", "name", "reason", "by", "since"),
         [(each.scope, each.subject or None, each.reason, each.by, each.at) for each in found],

@@ -6,14 +6,15 @@ from typing import Annotated, Any
 
 import httpx
 import typer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from gaelp_ray.cli.output import out
+from gaelp_ray.cli.steps import Steps
+from gaelp_ray.client.address import local_url
 from gaelp_ray.config import Settings
 from gaelp_ray.domain.errors import SetupError
 from gaelp_ray.domain.resources import parse_quantity
-
-console = Console()
 
 
 def register(app: typer.Typer) -> None:
@@ -29,27 +30,52 @@ def up(
         str | None, typer.Option(help="Join this running Ray cluster instead of starting one.")
     ] = None,
 ) -> None:
-    """Start the service: database, Ray, actors and API. Doing it twice is harmless."""
+    """Start the service: database, Ray, actors and API. Doing it twice is harmless.
+
+    What runs already stays, what has died is started again. If it fails or is interrupted, nothing of what it
+    started is left.
+    """
     settings = Settings()
     start(settings, address=address)
     for name, url in urls(settings).items():
-        console.print(f"{name:<15} {url}", soft_wrap=True)
-    console.print(f"{'Token':<15} {settings.data_dir / 'token'}", soft_wrap=True)
+        _print_link(name, url)
+    _print_link("Token", str(settings.data_dir / "token"))
 
 
 def down() -> None:
     """Stop what `gaelp up` started. Data stays; at the next `up` jobs go on from their checkpoints."""
     stop(Settings())
-    console.print("gaelp is down.")
+    out.print("gaelp is down.")
 
 
 def status() -> None:
-    """Show what runs."""
+    """Show what runs; exit 0 only if every part does."""
+    from gaelp_ray.cli import machine  # noqa: PLC0415 - keeps `gaelp --help` quick
+
     settings = Settings()
-    if not is_up(settings):
-        raise SetupError("gaelp is not up here; start it with `gaelp up`.")
-    found = _ask_status(settings)
+    parts = machine.parts(settings)
+    if not parts:
+        raise SetupError(_not_up(settings))
     table = Table("What", "Value")
+    for part, lives in parts.items():
+        table.add_row(part, "up" if lives else Text("down", style="red"))
+    if parts["API"]:
+        _add_figures(table, _ask_status(settings))
+    out.print(table)
+    for name, url in urls(settings).items():
+        _print_link(name, url)
+    dead = [part for part, lives in parts.items() if not lives]
+    if dead:
+        raise SetupError(f"Down: {', '.join(dead)}. `gaelp up` starts again what is down.")
+
+
+def _not_up(settings: Settings) -> str:
+    """Says what else answers on the port, which is easily taken for the service of this folder."""
+    other = f" Another service answers at {base_url(settings)}." if is_up(settings) else ""
+    return f"gaelp is not up in {settings.data_dir}; start it with `gaelp up`.{other}"
+
+
+def _add_figures(table: Table, found: dict[str, Any]) -> None:
     cluster, scheduler = found["cluster"], found["scheduler"]
     table.add_row("nodes", str(cluster["nodes"]))
     for name in ("cpu", "memory", "gpu"):
@@ -61,12 +87,9 @@ def status() -> None:
     table.add_row("scheduler", f"epoch {scheduler['epoch']}" if scheduler["leading"] else "not leading")
     for duty, count in found.get("set_aside", {}).items():
         table.add_row(f"set aside by {duty}", str(count))
-    console.print(table)
     for each in found.get("failures", ()):
-        line = f"{each['last_at'][:19]} {each['duty']}: {each['item']}: {each['error']}"
-        console.print(line, markup=False, soft_wrap=True)
-    for name, url in urls(settings).items():
-        console.print(f"{name:<15} {url}", soft_wrap=True)
+        words = f"{each['item']}: {each['error']}"
+        table.add_row(Text(f"{each['duty']} failed"), Text(f"{words} ({each['last_at'][:19]})"))
 
 
 def _readable(name: str, quantity: str) -> str:
@@ -78,15 +101,11 @@ def _readable(name: str, quantity: str) -> str:
 
 def _ask_status(settings: Settings) -> dict[str, Any]:
     """The API's own answer; raises ``SetupError`` when it gives none."""
+    from gaelp_ray.cli import machine  # noqa: PLC0415
+
     try:
-        token = (settings.data_dir / "token").read_text().strip()
-        headers = {"Authorization": f"Bearer {token}"}
-        answer = httpx.get(f"{base_url(settings)}/api/v1/status", headers=headers, timeout=10)
+        answer = ask(settings, "/api/v1/status", token=machine.passing_token(settings))
         answer.raise_for_status()
-    except OSError:
-        raise SetupError(
-            f"There is no token in {settings.data_dir}; run `gaelp down` and `gaelp up`."
-        ) from None
     except httpx.HTTPError as error:
         raise SetupError(f"The API did not answer as it should: {error}") from None
     found: dict[str, Any] = answer.json()
@@ -95,37 +114,63 @@ def _ask_status(settings: Settings) -> dict[str, Any]:
 
 def migrate() -> None:
     """Bring the database to the newest schema."""
-    from gaelp_ray.cli import machine  # noqa: PLC0415 - keeps `gaelp --help` quick
+    from gaelp_ray.cli import machine  # noqa: PLC0415
 
     revision = machine.migrate(machine.with_database(Settings()))
-    console.print(f"The database is at revision {revision}.")
+    out.print(f"The database is at revision {revision}.")
 
 
 def start(settings: Settings, *, address: str | None = None) -> None:
     """Start the service and return when its health is green; raises ``SetupError`` when it cannot."""
     from gaelp_ray.cli import machine  # noqa: PLC0415
+    from gaelp_ray.config import unknown_settings  # noqa: PLC0415
 
-    with console.status("Starting gaelp") as shown:
-        machine.start(settings, address=address, say=lambda step: shown.update(f"{step} ..."))
+    steps = Steps()
+    for sentence in unknown_settings():
+        steps.say(sentence)
+    machine.start(settings, address=address, say=steps.say)
+    steps.say("Ready")
 
 
 def stop(settings: Settings) -> None:
     """Stop what ``start`` started on this machine."""
     from gaelp_ray.cli import machine  # noqa: PLC0415
 
-    machine.stop(settings)
+    machine.stop(settings, Steps().say)
+
+
+def is_ours(settings: Settings) -> bool:
+    """Whether the API of this data folder answers here."""
+    from gaelp_ray.cli import machine  # noqa: PLC0415
+
+    return machine.answers_as_ours(settings)
 
 
 def is_up(settings: Settings) -> bool:
-    """Whether the API answers here."""
+    """Whether an API answers here."""
+    return _is_ok(settings, "/health")
+
+
+def is_ready(settings: Settings) -> bool:
+    """Whether the API here says that it can do its work."""
+    return _is_ok(settings, "/ready")
+
+
+def _is_ok(settings: Settings, path: str) -> bool:
     try:
-        return httpx.get(f"{base_url(settings)}/health", timeout=2).status_code == httpx.codes.OK
+        return ask(settings, path).status_code == httpx.codes.OK
     except httpx.HTTPError:
         return False
 
 
+def ask(settings: Settings, path: str, *, token: str | None = None) -> httpx.Response:
+    """One request to the service on this machine, past every proxy; raises ``httpx.HTTPError``."""
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    return httpx.get(f"{base_url(settings)}{path}", headers=headers, timeout=10, trust_env=False)
+
+
 def base_url(settings: Settings) -> str:
-    return f"http://{settings.host}:{settings.port}"
+    return local_url(settings.host, settings.port)
 
 
 def urls(settings: Settings) -> dict[str, str]:
@@ -137,3 +182,8 @@ def urls(settings: Settings) -> dict[str, str]:
         "Ray dashboard": f"http://127.0.0.1:{settings.dashboard_port}",
         "Metrics": f"http://127.0.0.1:{settings.metrics_port}/metrics",
     }
+
+
+def _print_link(name: str, target: str) -> None:
+    # Not wrapped: a link must stay whole to be followed.
+    out.print(f"{name:<15} {target}", markup=False, highlight=False, soft_wrap=True)

@@ -6,223 +6,254 @@ import contextlib
 import logging
 import os
 import pickle
-import random
-import signal
-import socket
+import select
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import httpx
 import psutil
+from pydantic import SecretStr
 
-from gaelp_ray.bootstrap import Runtime, signing_secret, write_private
-from gaelp_ray.cli import database, local, tokens
+from gaelp_ray.bootstrap import Runtime, replace_private, signing_secret
+from gaelp_ray.cli import database, head, homes, local, ports, processes, tokens, unfinished
+from gaelp_ray.cli.unfinished import Part, Start
 from gaelp_ray.config import Settings
 from gaelp_ray.domain.errors import SetupError
 from gaelp_ray.services import launching
 from gaelp_ray.store import migrate as migrations
 
-#: Environment variable that marks the processes of the head that belongs to a data folder.
-_MARK = "GAELP_HEAD_OF"
-#: The same for the driver that deployed the service.
-_DRIVER_MARK = "GAELP_DRIVER_OF"
 #: File with the address of a cluster that `gaelp up --address` joined and did not start.
 _JOINED = "joined-ray-address"
 APPLICATION = "gaelp"
 #: What the driver says when it is done.
 DEPLOYED = "deployed"
 READY_S = 120.0
-#: Below those that systems give to clients, so that nobody is given one between its choice and its use.
-_SPARE_PORTS = range(10_000, 20_000)
+#: What Ray may take to place the actors and to start the replicas, on a machine with much else to do.
+_DEPLOY_S = 300.0
+#: How long an API that was already there may take to answer again.
+_AGAIN_S = 30.0
 
 Say = Callable[[str], None]
 
 
+class Task(NamedTuple):
+    """What the driver is started for."""
+
+    settings: Settings
+    #: Whether the database is the embedded one, which serves this machine only.
+    embedded: bool
+    #: Whether the API runs as it should and only its driver is gone.
+    attach: bool
+
+
 def start(settings: Settings, *, address: str | None, say: Say) -> None:
-    """Database, schema, Ray, actors, API, in this order; each step is safe to repeat."""
-    if local.is_up(settings):
-        return
-    say("Checking ports")
-    if address is not None:
-        check_cluster(address)
-    check_ports(settings, joining=address is not None)
-    say("Starting PostgreSQL" if settings.database_url is None else "Connecting to PostgreSQL")
-    settings = with_database(settings)
+    """Database, schema, Ray, actors, API, in this order; each step is safe to repeat.
+
+    What runs already stays; what is broken is started anew. A start that fails, is interrupted or is killed
+    leaves nothing of what it started. Raises ``SetupError`` when it cannot be done.
+    """
+    home = homes.prepare(settings.data_dir)
+    with homes.held(home, say) as lock:
+        if is_whole(settings):
+            return _keep_token(settings)
+        say("Checking ports")
+        if address is not None:
+            check_cluster(address)
+        else:
+            _clear_broken(settings, say)
+        check_ports(settings, joining=address is not None)
+        with unfinished.start(settings, lock) as begun:
+            _bring_up(settings, address, say, begun)
+    return None
+
+
+def _bring_up(settings: Settings, address: str | None, say: Say, begun: Start) -> None:
+    embedded = settings.database_url is None
+    say("Starting PostgreSQL" if embedded else "Connecting to PostgreSQL")
+    if embedded:
+        if database.postmaster(settings.data_dir) is None:
+            begun.begin(Part.DATABASE)
+        settings = _with_embedded(settings)
     migrate(settings)
-    secret = signing_secret(settings)
-    (settings.data_dir / "token").unlink(missing_ok=True)
-    write_private(settings.data_dir / "token", tokens.make(settings, "admin", admin=True))
-    settings = settings.model_copy(update={"jwt_secret": secret_of(secret)})
+    keep_currency(settings)
+    secret = SecretStr(signing_secret(settings))
+    _write_token(settings)
+    settings = settings.model_copy(update={"jwt_secret": secret})
+    if address is not None:
+        if not (settings.data_dir / _JOINED).exists():
+            begun.begin(Part.JOINED)
+        (settings.data_dir / _JOINED).write_text(address)
+    elif head.missing(settings) is not None:
+        if _serve_again(settings, embedded, say, begun):
+            return
+        say("Stopping Ray, which no longer serves the API")
+        stop_ray(settings.data_dir)
     if address is None:
         say("Starting Ray")
-        address = start_ray(settings)
-    else:
-        (settings.data_dir / _JOINED).write_text(address)
-    say("Deploying the API")
-    deploy(settings, address)
+        begun.begin(Part.HEAD)
+        address = head.start(settings)
+    begun.begin(Part.DRIVER)
+    _serve(Task(settings, embedded, attach=answers_as_ours(settings)), address, say, within_s=READY_S)
+
+
+def _serve(task: Task, address: str, say: Say, *, within_s: float) -> None:
+    say("Deploying the API" if not task.attach else "Starting the driver")
+    deploy(task, address)
     say("Waiting for the service to be ready")
-    wait_ready(settings)
+    wait_ready(task.settings, within_s=within_s)
 
 
-def stop(settings: Settings) -> None:
+def _serve_again(settings: Settings, embedded: bool, say: Say, begun: Start) -> bool:
+    """Bring the API back on a head that lives; false when that does not work."""
+    begun.begin(Part.DRIVER)
+    try:
+        task = Task(settings, embedded, attach=answers_as_ours(settings))
+        _serve(task, head.address(settings), say, within_s=_AGAIN_S)
+    except SetupError:
+        return False
+    return True
+
+
+def stop(settings: Settings, say: Say = lambda _: None) -> None:
     """Stop the driver, the local Ray head and the embedded database, in this order, by pid."""
-    leave_cluster(settings)
-    stop_processes(settings, _DRIVER_MARK)
-    stop_processes(settings, _MARK)
-    if settings.database_url is None:
+    if not settings.data_dir.is_dir():
+        return
+    with homes.held(settings.data_dir, say):
+        leave_cluster(settings)
+        stop_ray(settings.data_dir)
         database.stop(settings.data_dir)
 
 
+def stop_ray(home: Path) -> None:
+    """Stop the driver and the local Ray head."""
+    processes.end(lambda: processes.of_driver(home))
+    head.stop(home)
+
+
+def _clear_broken(settings: Settings, say: Say) -> None:
+    """A head without a part that it cannot be without is stopped: its ports and its actors are of no use."""
+    if head.missing(settings):
+        say("Stopping what is left of an earlier start")
+        stop_ray(settings.data_dir)
+
+
+def parts(settings: Settings) -> dict[str, bool]:
+    """Each part of the service and whether it lives, as far as this machine can tell; empty if none does."""
+    home = settings.data_dir
+    joined = (home / _JOINED).exists()
+    living = processes.of_head(home)
+    driver = bool(processes.of_driver(home))
+    postgres = database.postmaster(home) is not None if settings.database_url is None else None
+    if not (joined or living or driver):
+        return {}
+    found = {} if postgres is None else {"PostgreSQL": postgres}
+    if not joined:
+        found |= {
+            "Ray's GCS": processes.named(living, "gcs_server"),
+            "Ray's raylet": processes.named(living, "raylet"),
+            "HAProxy": processes.named(living, "haproxy"),
+        }
+        if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY", "1") != "1":
+            del found["HAProxy"]
+    return found | {"driver": driver, "API": answers_as_ours(settings)}
+
+
+def is_whole(settings: Settings) -> bool:
+    """Whether every part lives, and the API is ready and is this data folder's own."""
+    found = parts(settings)
+    return bool(found) and all(found.values()) and local.is_ready(settings)
+
+
+def answers_as_ours(settings: Settings) -> bool:
+    """Whether what listens on the port takes a token signed with this data folder's secret."""
+    with contextlib.suppress(httpx.HTTPError, SetupError):
+        return local.ask(settings, "/api/v1/status", token=passing_token(settings)).is_success
+    return False
+
+
 def with_database(settings: Settings) -> Settings:
-    """The settings with a database that answers."""
+    """The settings with a database that answers; the embedded one is left running."""
     if settings.database_url is None:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-        settings = settings.model_copy(update={"database_url": database.start(settings.data_dir)})
+        homes.prepare(settings.data_dir)
+        with homes.held(settings.data_dir):
+            return _with_embedded(settings)
     return settings
 
 
+def _with_embedded(settings: Settings) -> Settings:
+    return settings.model_copy(update={"database_url": database.start(settings.data_dir)})
+
+
 def migrate(settings: Settings) -> str:
-    """Apply missing migrations; raises ``SetupError`` when the database does not answer."""
+    """Apply missing migrations; raises ``SetupError`` when the database does not answer or is too new."""
+    from alembic.util import CommandError  # noqa: PLC0415
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+
     store = Runtime(settings).store
     try:
         return migrations.upgrade(store.engine)
-    except Exception as error:
-        from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
-
-        from gaelp_ray.store.engine import translate  # noqa: PLC0415
-
-        if isinstance(error, SQLAlchemyError):
-            raise SetupError(
-                f"The database does not answer ({_short(translate(error))}); check GAELP_DATABASE_URL."
-            ) from error
-        raise
+    except CommandError as error:
+        raise SetupError(
+            f"The database was made by a newer version of gaelp-ray ({_short(error)}); install that one."
+        ) from error
+    except SQLAlchemyError as error:
+        why = _short(getattr(error, "orig", None) or error)
+        raise SetupError(f"The database does not answer ({why}); check GAELP_DATABASE_URL.") from error
     finally:
         store.close()
 
 
+def keep_currency(settings: Settings) -> None:
+    """Raise ``SetupError`` where GAELP_CURRENCY was changed under limits of compute that are in force."""
+    runtime = Runtime(settings)
+    try:
+        runtime.keep_currency()
+    finally:
+        runtime.store.close()
+
+
 def check_ports(settings: Settings, *, joining: bool) -> None:
     """Raise ``SetupError`` for the first port that somebody else has."""
-    wanted = {} if joining and _serve_answers(settings) else {"GAELP_PORT": settings.port}
-    if not joining and not ray_is_running(settings):
-        wanted |= {
-            "GAELP_RAY_PORT": settings.ray_port,
-            "GAELP_DASHBOARD_PORT": settings.dashboard_port,
-            "GAELP_METRICS_PORT": settings.metrics_port,
-        }
-    for name, port in wanted.items():
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((settings.host, port))
-            except OSError:
-                raise SetupError(f"Port {port} is in use; stop what uses it or set {name}.") from None
+    mine = {process.pid for process in processes.of_head(settings.data_dir)}
+    if not (joining and _serve_answers(settings)) and not ports.is_listened_by(settings.port, mine):
+        ports.check([ports.of_api(settings)])
+    if not joining and not mine:
+        ports.check(ports.of_ray(settings))
 
 
 def _serve_answers(settings: Settings) -> bool:
     """Whether the port is held by the ingress of a Ray Serve that runs already."""
     with contextlib.suppress(httpx.HTTPError):
-        return httpx.get(f"{local.base_url(settings)}/-/healthz", timeout=2).text == "success"
+        return local.ask(settings, "/-/healthz").text == "success"
     return False
 
 
 def check_cluster(address: str) -> None:
     """Raise ``SetupError`` unless something listens there: Ray itself would keep trying for minutes."""
+    import socket  # noqa: PLC0415
+
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
-    except (OSError, ValueError):
+    except (OSError, ValueError, OverflowError):
         raise SetupError(f"There is no Ray cluster at {address}; check --address.") from None
 
 
-def start_ray(settings: Settings) -> str:
-    """Start a Ray head in the background, unless it runs already; returns its address."""
-    address = f"127.0.0.1:{settings.ray_port}"
-    if ray_is_running(settings):
-        return address
-    command = [
-        str(Path(sys.executable).with_name("ray")),
-        "start",
-        "--head",
-        "--node-ip-address=127.0.0.1",
-        f"--port={settings.ray_port}",
-        f"--dashboard-port={settings.dashboard_port}",
-        f"--metrics-export-port={settings.metrics_port}",
-        f"--ray-client-server-port={settings.ray_client_port}",
-        f"--dashboard-agent-listen-port={free_port(52365, settings)}",
-        # Any free ports, so that two services on one machine never claim the same.
-        "--min-worker-port=0",
-        "--max-worker-port=0",
-        "--disable-usage-stats",
-    ]
-    if settings.num_cpus is not None:
-        command.append(f"--num-cpus={settings.num_cpus:g}")
-    if settings.num_gpus is not None:
-        command.append(f"--num-gpus={settings.num_gpus:g}")
-    log = settings.data_dir / "ray.log"
-    with log.open("wb") as output:
-        started = subprocess.run(
-            command, env=ray_environment(settings), stdout=output, stderr=output, check=False
-        )
-    if started.returncode != 0:
-        raise SetupError(f"Ray did not start; its words are in {log}.")
-    return address
-
-
-def free_port(preferred: int, settings: Settings) -> int:
-    """``preferred`` for the service on the usual port, for others one that is theirs; another if it is taken.
-
-    Always the same for a service while it is free: processes that need to agree ask each for itself.
-    """
-    usual = settings.port == Settings.model_fields["port"].default
-    # Chance spreads services over the machine; it keeps no secret.
-    chance = random.Random(f"{settings.port}/{preferred}")  # noqa: S311
-    for port in (*([preferred] if usual else []), *chance.sample(_SPARE_PORTS, 100)):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("", port))
-            return port
-    raise SetupError("This machine has no free port left.")
-
-
-def ray_environment(settings: Settings) -> dict[str, str]:
-    """The environment of every process of the head. Holds no credential: jobs' workers inherit it."""
-    # Every process of the head inherits the data folder's name: that is how `down` knows its own.
-    withheld = {"GAELP_DATABASE_URL", "GAELP_JWT_SECRET", "GAELP_TOKEN"}
-    kept = {k: v for k, v in os.environ.items() if k not in withheld}
-    # Ray's default is one folder for the machine, which two services would fight over.
-    proxy = Path(tempfile.gettempdir()) / f"gaelp-haproxy-{settings.port}"
-    return kept | {
-        _MARK: str(settings.data_dir),
-        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(proxy / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(proxy / "admin.sock"),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(proxy),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(proxy / "server-state"),
-        "RAY_SERVE_ENABLE_HA_PROXY": os.environ.get("RAY_SERVE_ENABLE_HA_PROXY", "1"),
-        "RAY_SERVE_THROUGHPUT_OPTIMIZED": os.environ.get("RAY_SERVE_THROUGHPUT_OPTIMIZED", "1"),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port(9101, settings)),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port(8404, settings)),
-        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port(8500, settings)),
-        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port(9500, settings)),
-        "AUTOSCALER_METRIC_PORT": str(free_port(44217, settings)),
-        "DASHBOARD_METRIC_PORT": str(free_port(44227, settings)),
-        "RAY_GRAFANA_HOST": "",
-    }
-
-
-def deploy(settings: Settings, address: str) -> None:
+def deploy(task: Task, address: str) -> None:
     """Start the driver and return when it has created the actors and deployed the API."""
-    stop_processes(settings, _DRIVER_MARK)
-    log = settings.data_dir / "driver.log"
+    home = task.settings.data_dir
+    processes.end(lambda: processes.of_driver(home))
+    log = home / "driver.log"
+    environment = head.outside() | head.serve_environment(task.settings) | head.authentication(task.settings)
     with log.open("wb") as errors:
         driver = subprocess.Popen(
             [sys.executable, "-m", "gaelp_ray.cli.driver", address],
-            env=os.environ | authentication(settings) | {_DRIVER_MARK: str(settings.data_dir)},
+            env=environment | {processes.DRIVER: str(home)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -231,17 +262,19 @@ def deploy(settings: Settings, address: str) -> None:
     assert driver.stdin is not None
     assert driver.stdout is not None
     with contextlib.suppress(BrokenPipeError), driver.stdin:
-        pickle.dump(settings, driver.stdin)
+        pickle.dump(tuple(task), driver.stdin)
     with driver.stdout:
-        said = driver.stdout.readline().decode().strip()
+        ready, _, _ = select.select([driver.stdout], [], [], _DEPLOY_S)
+        said = driver.stdout.readline().decode().strip() if ready else ""
     if said != DEPLOYED:
+        processes.end(lambda: processes.of_driver(home))
         raise SetupError(f"The API was not deployed; the reason is in {log}.")
 
 
-def retire_others(settings: Settings, cluster: str) -> None:
+def retire_others(task: Task, cluster: str) -> None:
     """On a machine of its own, a new head is proof that the launchers of every earlier one are dead."""
-    runtime = Runtime(settings)
-    if _serves_this_machine_only(settings):
+    runtime = Runtime(task.settings)
+    if task.embedded:
         runtime.store.transact(
             launching.retire_silent,
             cluster=cluster,
@@ -252,26 +285,14 @@ def retire_others(settings: Settings, cluster: str) -> None:
     runtime.store.close()
 
 
-def _serves_this_machine_only(settings: Settings) -> bool:
-    """Whether the database is the embedded one of this data folder."""
-    url = settings.database_url or ""
-    return str(settings.data_dir) in url
-
-
-def wait_ready(settings: Settings) -> None:
+def wait_ready(settings: Settings, *, within_s: float = READY_S) -> None:
     """Wait until the API says that it is ready."""
-    deadline = time.monotonic() + READY_S
+    deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
-        with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(f"{local.base_url(settings)}/ready", timeout=5).status_code == httpx.codes.OK:
-                return
+        if local.is_ready(settings):
+            return
         time.sleep(0.1)
-    raise SetupError(f"The API was not ready after {READY_S:.0f} s; see {settings.data_dir / 'ray.log'}.")
-
-
-def ray_is_running(settings: Settings) -> bool:
-    """Whether the head that `gaelp up` started here still lives."""
-    return bool(head_processes(settings))
+    raise SetupError(f"The API was not ready after {within_s:.0f} s; see {settings.data_dir / 'ray.log'}.")
 
 
 def leave_cluster(settings: Settings) -> None:
@@ -279,6 +300,7 @@ def leave_cluster(settings: Settings) -> None:
     joined = settings.data_dir / _JOINED
     if not joined.exists():
         return
+    processes.end(lambda: processes.of_driver(settings.data_dir))
     import ray  # noqa: PLC0415 - slow to import
     from ray import serve  # noqa: PLC0415
 
@@ -306,64 +328,29 @@ def connect(address: str) -> None:
     ray.init(address=address, namespace=handles.NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
 
 
-def authentication(settings: Settings) -> dict[str, str]:
-    """The variable that makes Ray speak to this data folder's head in the mode in which the head listens.
-
-    `ray start` turns token authentication on by itself where it finds a token, as any `ray.init()` of the
-    same user may have left one; a driver does not.
-    """
-    for process in head_processes(settings):
-        with contextlib.suppress(psutil.Error):
-            mode = process.environ().get("RAY_AUTH_MODE")
-            if mode is not None:
-                return {"RAY_AUTH_MODE": mode}
-    return {}
-
-
-def stop_processes(settings: Settings, mark: str) -> None:
-    """End every process that `gaelp up` started under this mark; of the head that is all that runs on it."""
-    # More than once: a process that was just being started is not in the first list.
-    while processes := marked_processes(settings, mark):
-        for process in processes:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.send_signal(signal.SIGTERM)
-        _gone, alive = psutil.wait_procs(processes, timeout=5)
-        for process in alive:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(alive, timeout=5)
-
-
 def head_processes(settings: Settings) -> list[psutil.Process]:
-    """Every live process of this data folder's head: Ray itself, actors, proxies, jobs."""
-    return marked_processes(settings, _MARK)
+    """Every live process of this data folder's head and its driver."""
+    return [*processes.of_head(settings.data_dir), *processes.of_driver(settings.data_dir)]
 
 
-def marked_processes(settings: Settings, mark: str) -> list[psutil.Process]:
-    """Every live process that bears this data folder's mark, with its descendants.
-
-    Descendants too, because a process that renames itself, as Ray's do, may overwrite the mark.
-    """
-    mine = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
-    found: set[psutil.Process] = set()
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.environ().get(mark) == str(settings.data_dir):
-                found |= {process, *process.children(recursive=True)}
-    return [p for p in found if p.pid not in mine and _is_alive(p)]
+def _keep_token(settings: Settings) -> None:
+    """Write a new admin's token if the one in the data folder is gone or no longer valid."""
+    with contextlib.suppress(OSError, httpx.HTTPError):
+        token = (settings.data_dir / "token").read_text().strip()
+        if token and local.ask(settings, "/api/v1/status", token=token).is_success:
+            return
+    _write_token(settings)
 
 
-def _is_alive(process: psutil.Process) -> bool:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return process.status() != psutil.STATUS_ZOMBIE
-    return False
+def _write_token(settings: Settings) -> None:
+    replace_private(settings.data_dir / "token", tokens.make(settings, "admin", admin=True))
 
 
-def secret_of(text: str) -> Any:
-    from pydantic import SecretStr  # noqa: PLC0415
+def passing_token(settings: Settings) -> str:
+    """A token of a minute for a question of this command's own."""
+    brief = settings.model_copy(update={"token_ttl": timedelta(minutes=1)})
+    return tokens.make(brief, "gaelp", admin=True)
 
-    return SecretStr(text)
 
-
-def _short(error: Exception) -> str:
-    return str(error).splitlines()[0].rstrip(".")
+def _short(error: object) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
 import typer
 
-from gaelp_ray.cli.options import AsJson, Limit
+from gaelp_ray.cli.options import AsJson, Cursor, Limit
 from gaelp_ray.cli.output import cell, number, out, print_json, print_table
 from gaelp_ray.cli.session import connect
-from gaelp_ray.client import GaelpClient, LiveMetrics, Metric
+from gaelp_ray.client import GaelpClient, LiveMetrics, Metric, Page
 
 
 def metrics(
@@ -19,6 +18,7 @@ def metrics(
     job: Annotated[int | None, typer.Option(help="Only of this job.")] = None,
     since: Annotated[datetime | None, typer.Option(help="Only from then on, local time.")] = None,
     limit: Limit = 50,
+    cursor: Cursor = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Show them live, until Ctrl-C.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -27,8 +27,8 @@ def metrics(
         if follow:
             return _follow(gaelp, agent_id, job, as_json)
         start = None if since is None else since.astimezone()
-        points = gaelp.metrics.list(agent_id, job_id=job, since=start, limit=limit).items
-    return print_json(points) if as_json else _print(points)
+        page = gaelp.metrics.list(agent_id, job_id=job, since=start, limit=limit, cursor=cursor)
+    return print_json(page) if as_json else _print(page)
 
 
 def _follow(gaelp: GaelpClient, agent_id: int, job: int | None, as_json: bool) -> None:
@@ -45,10 +45,12 @@ def _line(point: LiveMetrics) -> str:
     return f"{cell(point.at)}  job {cell(point.job_id)}  step {cell(point.step)}  {values}"
 
 
-def _print(points: Sequence[Metric]) -> None:
+def _print(page: Page[Metric]) -> None:
+    points = page.items
     names = sorted({name for point in points for name in point.metrics})
     print_table(
         ("at", "job", "step", "source", *names),
         [(p.at, p.job_id, p.step, p.source, *(p.metrics.get(name) for name in names)) for p in points],
         empty="No metrics yet.",
+        more=page.next_cursor,
     )

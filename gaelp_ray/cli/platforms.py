@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from gaelp_ray.cli.options import MOMENTS, AsJson
-from gaelp_ray.cli.output import out, print_json, print_table
+from gaelp_ray.cli.output import out, print_items, print_table
 from gaelp_ray.cli.session import connect
 from gaelp_ray.domain.errors import InvalidInput
 
@@ -50,7 +50,7 @@ def differences(
             name, since=since.astimezone(), until=until.astimezone(), placed=placed or ()
         )
     if as_json:
-        return print_json(found)
+        return print_items(found)
     return print_table(
         ("order", "campaign", "what", "reported micros", "booked micros", "difference"),
         [
@@ -67,7 +67,7 @@ def reconcile(name: Name, since: Since, until: Until, as_json: AsJson = False) -
     with connect() as gaelp:
         found = gaelp.platforms.reconcile(name, since=since.astimezone(), until=until.astimezone())
     if as_json:
-        return print_json(found)
+        return print_items(found)
     return print_table(
         ("booked", "micros", "refused"),
         [(each.operation, each.amount_micros, each.detail) for each in found],

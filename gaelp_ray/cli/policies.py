@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from gaelp_ray.cli.options import AsJson, Limit, Since, Until, zoned
+from gaelp_ray.cli.options import AsJson, Cursor, Limit, Since, Until, zoned
 from gaelp_ray.cli.output import out, print_json, print_table
 from gaelp_ray.cli.session import connect
-from gaelp_ray.client import Policy
+from gaelp_ray.client import Page, Policy
 from gaelp_ray.domain.errors import InvalidInput
 from gaelp_ray.domain.safety.policies import Attach
 
@@ -29,20 +29,22 @@ def list_policies(
     name: Annotated[str | None, typer.Option(help="Only versions of this one.")] = None,
     agent: Annotated[int | None, typer.Option(help="Only those that bind this agent.")] = None,
     limit: Limit = 100,
+    cursor: Cursor = None,
     as_json: AsJson = False,
 ) -> None:
     """List the versions of policies, and what each is attached to."""
     with connect() as gaelp:
-        found = (
-            gaelp.policies.list(name=name, limit=limit).items
+        page = (
+            gaelp.policies.list(name=name, limit=limit, cursor=cursor)
             if agent is None
-            else gaelp.policies.binding(agent)
+            else Page(gaelp.policies.binding(agent))
         )
     if as_json:
-        return print_json(found)
+        return print_json(page)
     return print_table(
         ("policy", "rules", "attached to"),
-        [(_label(p), [rule.get("rule") for rule in p.rules], _places(p)) for p in found],
+        [(_label(p), [rule.get("rule") for rule in p.rules], _places(p)) for p in page.items],
+        more=page.next_cursor,
         empty="No policies.",
     )
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
-from gaelp_ray.cli.output import err, number
+from gaelp_ray.cli.output import err, number, shown
 from gaelp_ray.client import Job
 
 #: Metrics shown of a job that reports no reward.
@@ -18,9 +17,9 @@ def watch_job(views: Iterator[Job], note: Callable[[Job], str] | None = None) ->
     """Draw each view of a job as it comes and return the last; ``note`` is a short text beside the bar."""
     note = note or headline
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
-        TextColumn("{task.fields[facts]}"),
+        TextColumn("{task.fields[facts]}", markup=False),
         console=err,
     )
     with bar:
@@ -29,9 +28,9 @@ def watch_job(views: Iterator[Job], note: Callable[[Job], str] | None = None) ->
             facts = "  ".join(filter(None, (steps(job), note(job), eta(job))))
             bar.update(
                 task,
-                description=f"job {job.id} [bold]{escape(job.phase)}[/bold]",
+                description=shown(f"job {job.id} {job.phase}"),
                 completed=1.0 if job.succeeded else job.progress.fraction or 0.0,
-                facts=escape(facts),
+                facts=shown(facts),
             )
     return job
 

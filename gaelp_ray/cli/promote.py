@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from gaelp_ray.cli.options import AsJson, pairs
-from gaelp_ray.cli.output import out, print_json, print_record, print_table
+from gaelp_ray.cli.output import out, print_items, print_json, print_record, print_table
 from gaelp_ray.cli.session import connect
-from gaelp_ray.client import Promotion
+from gaelp_ray.client import Evidence, Promotion
 from gaelp_ray.domain.errors import InvalidInput
 
 app = typer.Typer(help="Let versions of agents spend real money.", no_args_is_help=True)
@@ -18,11 +18,50 @@ AgentId = Annotated[int, typer.Argument(help="The agent's id.")]
 Version = Annotated[str, typer.Argument(help="The version.")]
 
 
+Baseline = Annotated[str, typer.Option(help="Against what it was compared.")]
+
+
 @app.command()
 def record(
     agent_id: AgentId,
     version: Version,
-    baseline: Annotated[str, typer.Option(help="Against what it was compared.")],
+    baseline: Baseline,
+    job: Annotated[
+        list[int],
+        typer.Option(min=1, help="A completed job of the version: an evaluation, or repeated a run a seed."),
+    ],
+    baseline_job: Annotated[
+        list[int] | None, typer.Option(min=1, help="A run of the baseline; repeatable.")
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="The value of the runs' results that is compared.")
+    ] = None,
+    safety_metric: Annotated[
+        list[str] | None, typer.Option(help="A value of the results that must stay low; repeatable.")
+    ] = None,
+    confidence: Annotated[float | None, typer.Option(help="Of the interval; 0.95 if left out.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read evidence of a version from the results of its jobs, and record it."""
+    with connect() as gaelp:
+        found = gaelp.promotions.record_evidence(
+            agent_id,
+            version,
+            baseline=baseline,
+            jobs=job,
+            baseline_jobs=baseline_job,
+            metric=metric,
+            safety_metrics=safety_metric,
+            confidence=confidence,
+        )
+    _recorded(found, as_json)
+
+
+@app.command("record-external")
+def record_external(
+    agent_id: AgentId,
+    version: Version,
+    baseline: Baseline,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")],
     effect: Annotated[float, typer.Option(help="How much better it is.")],
     low: Annotated[float, typer.Option(help="Lower end of the effect's interval.")],
@@ -34,9 +73,9 @@ def record(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Record what an evaluation found of a version."""
+    """Record numbers from elsewhere, such as a test on an ad platform; never enough alone."""
     with connect() as gaelp:
-        found = gaelp.promotions.record_evidence(
+        found = gaelp.promotions.record_external_evidence(
             agent_id,
             version,
             baseline=baseline,
@@ -47,9 +86,7 @@ def record(
             confidence=confidence,
             safety=_numbers(safety),
         )
-    if as_json:
-        return print_json(found)
-    return out.print(f"Evidence {found.id} is recorded.")
+    _recorded(found, as_json)
 
 
 @app.command()
@@ -58,18 +95,19 @@ def evidence(agent_id: AgentId, version: Version, as_json: AsJson = False) -> No
     with connect() as gaelp:
         found = gaelp.promotions.evidence(agent_id, version)
     if as_json:
-        return print_json(found)
+        return print_items(found)
     return print_table(
-        ("id", "baseline", "seeds", "effect", "from", "to", "confidence", "safety", "by", "at"),
+        ("id", "source", "jobs", "baseline", "seeds", "effect", "from", "to", "safety", "by", "at"),
         [
             (
                 e.id,
+                e.source,
+                " ".join(map(str, e.jobs)),
                 e.baseline,
                 e.seeds,
                 e.effect,
                 e.low,
                 e.high,
-                e.confidence,
                 e.safety,
                 e.recorded_by,
                 e.recorded_at,
@@ -106,6 +144,15 @@ def _print(found: Promotion, as_json: bool) -> None:
             "missing": found.missing,
             "approvals": "there" if found.approved else approvals,
         }
+    )
+
+
+def _recorded(found: Evidence, as_json: bool) -> None:
+    if as_json:
+        return print_json(found)
+    return out.print(
+        f"Evidence {found.id} is recorded: {found.effect:g}, from {found.low:g} to {found.high:g}, "
+        f"{found.seeds} seeds."
     )
 
 

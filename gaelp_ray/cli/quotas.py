@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gaelp_ray.cli.options import AsJson, Limit, Since, Until, pairs, zoned
+from gaelp_ray.cli.options import AsJson, Cursor, Limit, Since, Until, pairs, zoned
 from gaelp_ray.cli.output import number, out, print_json, print_record, print_table
 from gaelp_ray.cli.session import connect
 from gaelp_ray.client import Quota
@@ -25,19 +25,21 @@ _AMOUNT = "RESOURCE=AMOUNT"
 def list_quotas(
     kind: Annotated[QuotaKind | None, typer.Option(help="Only of this kind.")] = None,
     limit: Limit = 100,
+    cursor: Cursor = None,
     as_json: AsJson = False,
 ) -> None:
     """List the quotas that were set and that you may see."""
     with connect() as gaelp:
-        found = gaelp.quotas.list(kind=kind, limit=limit).items
+        page = gaelp.quotas.list(kind=kind, limit=limit, cursor=cursor)
     if as_json:
-        return print_json(found)
+        return print_json(page)
     return print_table(
         ("kind", "name", "team", *FIELDS, "weight", "queued"),
         [
             (q.kind, q.name, q.team, *(q.limit.get(field) for field in FIELDS), q.weight, q.queued)
-            for q in found
+            for q in page.items
         ],
+        more=page.next_cursor,
         empty="No quotas; everybody may use what there is.",
     )
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gaelp_ray.cli.options import AsJson, Limit
+from gaelp_ray.cli.options import AsJson, Cursor, Limit
 from gaelp_ray.cli.output import print_json, print_record, print_table
 from gaelp_ray.cli.session import connect
 from gaelp_ray.client import Ramp, Stage
@@ -21,13 +21,14 @@ RampId = Annotated[int, typer.Argument(help="Its id.")]
 def list_ramps(
     agent: Annotated[int | None, typer.Option(help="All of this agent, ended ones too.")] = None,
     limit: Limit = 100,
+    cursor: Cursor = None,
     as_json: AsJson = False,
 ) -> None:
     """List ramps that still go up or back."""
     with connect() as gaelp:
-        found = gaelp.ramps.list(agent_id=agent, limit=limit).items
+        page = gaelp.ramps.list(agent_id=agent, limit=limit, cursor=cursor)
     if as_json:
-        return print_json(found)
+        return print_json(page)
     return print_table(
         ("id", "agent", "state", "stage", "day micros", "of", "watched", "since", "reason"),
         [
@@ -42,8 +43,9 @@ def list_ramps(
                 r.stage_since,
                 r.reason,
             )
-            for r in found
+            for r in page.items
         ],
+        more=page.next_cursor,
         empty="No ramps.",
     )
 

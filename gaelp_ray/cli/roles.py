@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gaelp_ray.cli.options import AsJson
-from gaelp_ray.cli.output import out, print_json, print_table
+from gaelp_ray.cli.output import out, print_items, print_table
 from gaelp_ray.cli.session import connect
 from gaelp_ray.domain.roles import Role
 
@@ -23,7 +23,7 @@ def list_grants(as_json: AsJson = False) -> None:
     with connect() as gaelp:
         found = gaelp.roles.list()
     if as_json:
-        return print_json(found)
+        return print_items(found)
     return print_table(
         ("user", "role", "granted by", "at"),
         [(each.user, each.role, each.by, each.at) for each in found],

@@ -11,6 +11,7 @@ import typer
 from gaelp_ray.cli.explain import print_explanation
 from gaelp_ray.cli.job import watch_to_the_end
 from gaelp_ray.cli.options import (
+    READ_AS,
     AsJson,
     Config,
     Cpu,
@@ -43,7 +44,11 @@ def _fields(
     priority: Priority = None,
     param: Annotated[
         list[str] | None,
-        typer.Option("--param", metavar="KEY=VALUE", help="Hyperparameter; JSON if it is; repeatable."),
+        typer.Option(
+            "--param",
+            metavar="KEY=VALUE",
+            help=f"Hyperparameter. {READ_AS}",
+        ),
     ] = None,
     config: Config = None,
     entrypoint: Entrypoint = None,

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from gaelp_ray.cli.options import AsJson, Limit, Since, Until, zoned
-from gaelp_ray.cli.output import print_json, print_table
+from gaelp_ray.cli.options import AsJson, Cursor, Limit, Since, Until, zoned
+from gaelp_ray.cli.output import print_items, print_json, print_table
 from gaelp_ray.cli.session import connect
 from gaelp_ray.domain.safety.verdicts import Severity
 
@@ -21,6 +21,7 @@ def violations(
     since: Since = None,
     until: Until = None,
     limit: Limit = 100,
+    cursor: Cursor = None,
     as_json: AsJson = False,
 ) -> None:
     """List the rules of policies that actions broke, oldest first."""
@@ -28,16 +29,17 @@ def violations(
         if counts:
             counted = gaelp.violations.counts(since=zoned(since))
             if as_json:
-                return print_json(counted)
+                return print_items(counted)
             rows = [(each.severity, each.code, each.count) for each in counted]
             return print_table(("led to", "rule", "count"), rows, empty="No violations.")
-        found = gaelp.violations.list(
-            agent, severity=severity, since=zoned(since), until=zoned(until), limit=limit
-        ).items
+        page = gaelp.violations.list(
+            agent, severity=severity, since=zoned(since), until=zoned(until), limit=limit, cursor=cursor
+        )
     if as_json:
-        return print_json(found)
+        return print_json(page)
     return print_table(
         ("id", "at", "agent", "led to", "rule", "message"),
-        [(v.id, v.at, v.agent_id, v.severity, v.code, v.message) for v in found],
+        [(v.id, v.at, v.agent_id, v.severity, v.code, v.message) for v in page.items],
+        more=page.next_cursor,
         empty="No violations.",
     )

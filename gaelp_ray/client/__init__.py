@@ -1,5 +1,6 @@
 """The Python client of gaelp-ray; it speaks HTTP and needs nothing of the cluster."""
 
+from gaelp_ray.client.address import DEFAULT_URL
 from gaelp_ray.client.approvals import Approval, Vote
 from gaelp_ray.client.audit import AuditBreak, AuditRecord, Proof
 from gaelp_ray.client.budgets import (
@@ -15,7 +16,7 @@ from gaelp_ray.client.budgets import (
     StatementLine,
     VerdictReason,
 )
-from gaelp_ray.client.client import DEFAULT_URL, GaelpClient
+from gaelp_ray.client.client import GaelpClient
 from gaelp_ray.client.explanations import (
     Eta,
     Explanation,

@@ -11,6 +11,7 @@ from gaelp_ray.client.models import Page
 from gaelp_ray.client.pages import WHOLE_PAGE, each, read_page
 from gaelp_ray.client.wire import read
 from gaelp_ray.domain.approvals import Purpose
+from gaelp_ray.domain.windows import Period
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,9 @@ class Approval:
     #: The most that it is good for.
     amount_micros: int | None = None
     currency: str | None = None
+    #: Of a limit: which one. Of a policy: what is done with which version where.
+    period: str | None = None
+    change: str | None = None
     needed: int = 2
     requested_by: str = ""
     requested_at: datetime | None = None
@@ -83,16 +87,24 @@ class Approvals:
         reason: str,
         amount_micros: int | None = None,
         currency: str | None = None,
+        period: Period | str | None = None,
+        change: str | None = None,
         needed: int | None = None,
         ttl_seconds: float | None = None,
     ) -> Approval:
-        """Ask for agreement, by default of two people within a day; raises ``InvalidInput``."""
+        """Ask for agreement, by default of two people within a day; raises ``InvalidInput``.
+
+        ``period``: which limit of an account. ``change``: what is done with a policy, such as
+        ``attach 2 to global`` or ``detach from agent 7``. A refusal names what to ask for in its details.
+        """
         body = {
             "purpose": purpose,
             "subject": subject,
             "reason": reason,
             "amount_micros": amount_micros,
             "currency": currency,
+            "period": period,
+            "change": change,
             "needed": needed,
             "ttl_seconds": ttl_seconds,
         }

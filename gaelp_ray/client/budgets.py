@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
-from gaelp_ray.client.http import Http
+from gaelp_ray.client.http import API, Http
 from gaelp_ray.client.models import Page
 from gaelp_ray.client.pages import WHOLE_PAGE, each, read_items, read_page
 from gaelp_ray.client.problems import problem_error
@@ -171,6 +171,15 @@ class _Answer:
     problem: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Member:
+    """Who may charge a campaign's budget."""
+
+    user: str
+    by: str = ""
+    at: datetime | None = None
+
+
 class Budgets:
     """``client.budgets``.
 
@@ -243,6 +252,17 @@ class Budgets:
         return read(
             BudgetUsage, self._http.put(path, {"limit_micros": limit_micros}, nulls=("limit_micros",))
         )
+
+    def members(self, budget_id: int) -> tuple[Member, ...]:
+        """Who may charge a campaign's budget, beside operators. Needs that role, as do the next two."""
+        return read_items(Member, self._http.get(f"/budgets/{budget_id}/members"))
+
+    def add_member(self, budget_id: int, user: str) -> None:
+        """Let the agents of a user hold money of a campaign's budget."""
+        self._http.request("PUT", f"{API}{_member(budget_id, user)}", repeatable=True)
+
+    def remove_member(self, budget_id: int, user: str) -> None:
+        self._http.delete(_member(budget_id, user))
 
     def hold(
         self,
@@ -344,14 +364,25 @@ class Budgets:
         return self._book(f"/budgets/{budget_id}/spends", body)
 
     def correct(
-        self, budget_id: int, delta_micros: int, *, counted_at: datetime, reason: str, key: str | None = None
+        self,
+        budget_id: int,
+        delta_micros: int,
+        *,
+        reason: str,
+        counted_at: datetime | None = None,
+        hold_key: str | None = None,
+        key: str | None = None,
     ) -> Receipt:
-        """Book a difference beside what was booked wrongly. Needs an admin's token."""
+        """Book a difference beside what was booked wrongly. Needs an admin's token.
+
+        ``hold_key`` names the hold whose spending is corrected; then ``counted_at`` is by default its moment.
+        """
         body = {
             "key": key or _made_up(),
             "delta_micros": delta_micros,
             "counted_at": counted_at,
             "reason": reason,
+            "hold_key": hold_key,
         }
         return self._book(f"/budgets/{budget_id}/corrections", body)
 
@@ -408,3 +439,7 @@ def _hold(budget_id: int, key: str) -> str:
 
 def _made_up() -> str:
     return uuid4().hex
+
+
+def _member(budget_id: int, user: str) -> str:
+    return f"/budgets/{budget_id}/members/{quote(user, safe='')}"

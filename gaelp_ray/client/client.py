@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator
 from contextlib import closing
 from datetime import datetime
@@ -11,6 +10,7 @@ from typing import Self
 
 import httpx
 
+from gaelp_ray.client.address import service_token, service_url
 from gaelp_ray.client.agents import Agents
 from gaelp_ray.client.approvals import Approvals
 from gaelp_ray.client.audit import Audit
@@ -35,8 +35,6 @@ from gaelp_ray.client.violations import Violations
 from gaelp_ray.client.wire import read
 from gaelp_ray.domain.errors import Unavailable
 
-DEFAULT_URL = "http://127.0.0.1:8000"
-
 
 class GaelpClient:
     """A connection to gaelp-ray.
@@ -56,17 +54,17 @@ class GaelpClient:
         *,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        """``url`` and ``token`` default to ``GAELP_URL`` (else this machine) and ``GAELP_TOKEN``.
+        """Without ``url`` and ``token`` they are found as the ``gaelp`` command finds them.
+
+        ``url`` is then ``GAELP_URL``, else the service of this machine at ``GAELP_HOST`` and ``GAELP_PORT``;
+        ``token`` is ``GAELP_TOKEN``, else, for a service on this machine, the one that ``gaelp up`` wrote to
+        ``GAELP_HOME``.
 
         ``timeout`` is for each request, in seconds; ``transport`` replaces the network in tests. Raises
         ``InvalidInput`` for an address or a token that cannot be one.
         """
-        self._http = Http(
-            url or os.environ.get("GAELP_URL") or DEFAULT_URL,
-            token or os.environ.get("GAELP_TOKEN"),
-            timeout,
-            transport,
-        )
+        url = url or service_url()
+        self._http = Http(url, token or service_token(url), timeout, transport)
         self.agents = Agents(self._http)
         self.jobs = Jobs(self._http)
         self.metrics = Metrics(self._http)

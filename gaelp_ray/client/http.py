@@ -9,8 +9,9 @@ from typing import Any
 
 import httpx
 
+from gaelp_ray.client.address import is_here
 from gaelp_ray.client.backoff import pause_s
-from gaelp_ray.client.problems import error_from, unreachable
+from gaelp_ray.client.problems import error_from, reason, unreachable
 from gaelp_ray.domain.errors import GaelpError, InvalidInput, Unavailable
 
 API = "/api/v1"
@@ -34,7 +35,13 @@ class Http:
         self.token = _checked_token(token)
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         self._client = httpx.Client(
-            base_url=self.url, headers=headers, timeout=timeout, transport=transport, follow_redirects=False
+            base_url=self.url,
+            headers=headers,
+            timeout=timeout,
+            transport=transport,
+            follow_redirects=False,
+            # A proxy of the environment does not know what this machine calls itself.
+            trust_env=not is_here(self.url),
         )
 
     def get(self, path: str, **params: Any) -> Any:
@@ -103,7 +110,7 @@ class Http:
                 response = self._client.send(request)
             except httpx.TransportError as error:
                 if last or not isinstance(error, _BROKEN):
-                    raise unreachable(self.url, _reason(error)) from error
+                    raise unreachable(self.url, error) from None
                 sleep(pause_s(failures))
                 continue
             if response.status_code not in _PASSING or last:
@@ -125,9 +132,9 @@ class Http:
                     raise error_from(answer.status_code, answer.read())
                 yield from answer.iter_text()
         except (httpx.ReadError, httpx.RemoteProtocolError) as error:
-            raise Unavailable(f"The stream was cut ({_reason(error)}); ask again to go on.") from error
+            raise Unavailable(f"The stream was cut ({reason(error)}); ask again to go on.") from None
         except httpx.TransportError as error:
-            raise unreachable(self.url, _reason(error)) from error
+            raise unreachable(self.url, error) from None
 
     def close(self) -> None:
         self._client.close()
@@ -170,7 +177,3 @@ def _retry_after_s(response: httpx.Response) -> float:
     """What the server asks for in whole seconds; 0 for a date or nonsense."""
     asked = response.headers.get("Retry-After", "")
     return min(RETRY_AFTER_CAP_S, float(asked)) if asked.isascii() and asked.isdigit() else 0.0
-
-
-def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__

@@ -8,6 +8,7 @@ from time import monotonic, sleep
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from gaelp_ray.client.address import is_here
 from gaelp_ray.client.backoff import pause_s
 from gaelp_ray.client.messages import LiveMessage, parse
 from gaelp_ray.client.problems import error_from, unreachable
@@ -38,6 +39,8 @@ def listen(
             with connect(
                 address,
                 additional_headers=headers,
+                # As for requests: no proxy of the environment knows what this machine calls itself.
+                proxy=None if is_here(url) else True,
                 open_timeout=_OPEN_TIMEOUT_S,
                 close_timeout=_CLOSE_TIMEOUT_S,
                 max_size=_MAX_MESSAGE_BYTES,
@@ -48,7 +51,7 @@ def listen(
         except (ConnectionClosed, InvalidHandshake, OSError, EOFError, Unavailable) as error:
             _raise_if_refused(error)
             if monotonic() - last_good > patience_s:
-                raise unreachable(address, error) from error
+                raise unreachable(address, error) from None
         failures += 1
         yield None
         sleep(pause_s(failures))

@@ -221,8 +221,11 @@ class Checkpoint:
 
     id: int
     step: int
+    #: Where it was saved.
     uri: str
     attempt: int | None = None
+    #: The same place relative to the service's storage.
+    address: str = ""
     #: SHA-256 of the manifest of its files.
     digest: str = ""
     size_bytes: int = 0

@@ -50,9 +50,25 @@ def problem_error(problem: Mapping[str, Any]) -> GaelpError:
     return error
 
 
-def unreachable(url: str, why: object) -> Unavailable:
+def unreachable(url: str, why: Exception) -> Unavailable:
     """Nothing answered at ``url``."""
-    return Unavailable(f"No answer from {url} ({why}); is the service up? `gaelp up` starts one here.")
+    return Unavailable(
+        f"Nothing answers at {url} ({reason(why)}); start it with `gaelp up`, or set GAELP_URL."
+    )
+
+
+def reason(error: Exception) -> str:
+    """Why there was no answer, in the words of the system where it has some."""
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror.lower()
+    return str(error) or type(error).__name__
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _problem(body: bytes | bytearray) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from urllib.parse import quote
@@ -29,6 +29,14 @@ class Evidence:
     safety: Mapping[str, float] = field(default_factory=dict)
     recorded_by: str = ""
     recorded_at: datetime | None = None
+    #: ``runs``, or ``external`` for what was typed in, which is never enough alone.
+    source: str = ""
+    #: The jobs that it was read from, those of the baseline, and the value that was compared.
+    jobs: tuple[int, ...] = ()
+    baseline_jobs: tuple[int, ...] = ()
+    metric: str | None = None
+    #: When the oldest of these jobs ended.
+    measured_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,33 @@ class Promotions:
         version: str,
         *,
         baseline: str,
+        jobs: Sequence[int],
+        baseline_jobs: Sequence[int] | None = None,
+        metric: str | None = None,
+        safety_metrics: Sequence[str] | None = None,
+        confidence: float | None = None,
+    ) -> Evidence:
+        """Have evidence read from the results of jobs; raises ``InvalidInput``.
+
+        ``jobs`` is one evaluation job of the version, or with ``metric`` a job for each seed, which are
+        compared with ``baseline_jobs`` by that value of their results.
+        """
+        body = {
+            "baseline": baseline,
+            "jobs": list(jobs),
+            "baseline_jobs": None if baseline_jobs is None else list(baseline_jobs),
+            "metric": metric,
+            "safety_metrics": None if safety_metrics is None else list(safety_metrics),
+            "confidence": confidence,
+        }
+        return read(Evidence, self._http.post(f"{_path(agent_id, version)}/evidence", body))
+
+    def record_external_evidence(
+        self,
+        agent_id: int,
+        version: str,
+        *,
+        baseline: str,
         seeds: int,
         effect: float,
         low: float,
@@ -70,8 +105,9 @@ class Promotions:
         confidence: float = 0.95,
         safety: Mapping[str, float] | None = None,
     ) -> Evidence:
-        """Store what an evaluation found; raises ``InvalidInput``."""
+        """Store numbers from elsewhere, which are never enough alone; raises ``InvalidInput``."""
         body = {
+            "source": "external",
             "baseline": baseline,
             "seeds": seeds,
             "effect": effect,

@@ -36,6 +36,8 @@ class Ramp:
     #: What may be spent in a day as it stands, and at the end.
     day_micros: int = 0
     full_day_micros: int = 0
+    #: A daily limit that was set by hand meanwhile: no stage goes past it.
+    cap_micros: int | None = None
     #: What watches over it, and what its median must be.
     metric: str = ""
     min_samples: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from gaelp_ray.domain.errors import Forbidden, NotFound
 
@@ -16,6 +17,8 @@ class Principal:
     admin: bool = False
     #: Of the request that is being answered, for the audit. Two requests of one user are equal all the same.
     request_id: str | None = field(default=None, compare=False)
+    #: Until when the token holds; None for who has none.
+    until: datetime | None = field(default=None, compare=False)
 
     def may_see(self, owner: str) -> bool:
         return self.admin or self.user == owner
@@ -28,6 +31,11 @@ class Principal:
     def require_admin(self) -> None:
         if not self.admin:
             raise Forbidden("This needs an admin token; make one with `gaelp token create NAME --admin`.")
+
+
+def person(name: str) -> str:
+    """Equal for names that differ in case or surrounding space only: one person, not two."""
+    return name.strip().casefold()
 
 
 #: The service acting by itself, as the actor of an event.

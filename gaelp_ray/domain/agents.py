@@ -9,7 +9,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from gaelp_ray.domain import code
+from gaelp_ray.domain.checkpoints import FROM_JOB
 from gaelp_ray.domain.errors import InvalidInput
+from gaelp_ray.domain.packages import check_requirements
 from gaelp_ray.domain.resources import DEFAULT_REQUEST, Resources
 
 #: What an agent trains with that names nothing: the reference trainer on the ad auction.
@@ -17,14 +20,11 @@ DEFAULT_ENTRYPOINT = "gaelp_ray.training.trainers.evolution:train"
 
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,127}\Z")
 _ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,127}\Z")
-_SECRET_NAME = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\Z")
 _MODULE_ENTRYPOINT = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*\Z")
 _SCRIPT_ENTRYPOINT = re.compile(r"^(python3? +)?[\w./-]+\.py( .*)?\Z")
+_SECRET_NAME = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\Z")
 # https://github.com/distribution/reference: lower-case path components, optional host, tag and digest.
 _IMAGE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9.:_/-]{0,254}(@sha256:[a-f0-9]{64})?\Z")
-_WORKING_DIR = re.compile(
-    r"^(/[\w ./:@+=,~-]{0,1000}|(s3|gs|https|gcs|azure|abfss)://[\w ./:@+=,~-]{1,1000}\.zip)\Z"
-)
 #: Names the service sets itself in a training process.
 _RESERVED_ENV = ("GAELP_", "RAY_", "LD_", "PYTHON")
 
@@ -52,10 +52,10 @@ class VersionSpec:
     version: str
     entrypoint: str = DEFAULT_ENTRYPOINT
     docker_image: str | None = None
-    #: Folder or archive with the job's code: a path that every node sees, or a URI that Ray can fetch.
+    #: Folder or archive with the job's code: a path that every node sees, or an archive's address.
     working_dir: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
-    #: pip requirement lines installed for the job.
+    #: Packages by PEP 508, installed for the job beside those of the service.
     requirements: tuple[str, ...] = ()
     resources: Resources = DEFAULT_REQUEST
     environment_vars: Mapping[str, str] = field(default_factory=dict)
@@ -116,11 +116,11 @@ def check_version_spec(spec: VersionSpec) -> VersionSpec:
     check_entrypoint(spec.entrypoint)
     if spec.docker_image is not None and not _IMAGE.match(spec.docker_image):
         raise InvalidInput(f"`docker_image` is not an image reference: {spec.docker_image!r}.")
-    if spec.working_dir is not None and not _WORKING_DIR.match(spec.working_dir):
-        raise InvalidInput(
-            f"`working_dir` must be an absolute path or a URI such as s3://bucket/code.zip; got "
-            f"{spec.working_dir[:200]!r}."
-        )
+    if spec.working_dir is not None:
+        code.read(spec.working_dir)
+    check_requirements(spec.requirements)
+    if FROM_JOB in spec.config:
+        raise InvalidInput(f"`config.{FROM_JOB}`: a job names it, in its `training_config`; leave it out.")
     check_environment(spec.environment_vars, field_name="environment_vars")
     check_environment(spec.secrets, field_name="secrets")
     for name in spec.secrets.values():

@@ -9,16 +9,18 @@ requested ── enough approve ──> approved ── used ──> used
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from gaelp_ray.domain.access import Principal
+from gaelp_ray.domain.access import Principal, person
 from gaelp_ray.domain.errors import Conflict, Forbidden, InvalidInput, NotEligible
-from gaelp_ray.domain.ledger import MAX_REASON
+from gaelp_ray.domain.ledger import MAX_REASON, check_currency
 from gaelp_ray.domain.money import whole_micros
 from gaelp_ray.domain.roles import Role, require
+from gaelp_ray.domain.windows import Period
 
 MAX_TTL = timedelta(days=30)
 #: People who must agree; the one who asks is none of them.
@@ -41,6 +43,19 @@ class ApprovalState(StrEnum):
     USED = "used"
 
 
+#: What approvals may be asked for, and what is to be done there.
+_SUBJECTS = {
+    Purpose.SPEND: (re.compile(r"agent [1-9]\d{0,18}"), "`agent 7`"),
+    Purpose.PROMOTION: (re.compile(r"version [1-9]\d{0,18}"), "`version 12`"),
+    Purpose.LIMIT: (
+        re.compile(r"(account|agent) [1-9]\d{0,18}"),
+        "`account 3`, or `agent 7` for a budget in another currency",
+    ),
+    Purpose.POLICY: (re.compile(r"policy .+"), "`policy caps`"),
+}
+_CHANGE = re.compile(r"(attach [1-9]\d{0,9} to|detach from) (agent [1-9]\d{0,18}|type [a-z_]+|global)")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewApproval:
     purpose: Purpose
@@ -51,6 +66,10 @@ class NewApproval:
     #: The most it is good for; None where no money is asked for.
     amount_micros: int | None = None
     currency: str | None = None
+    #: Which limit of an account.
+    period: Period | None = None
+    #: What is done with a policy, such as ``attach 2 to global`` or ``detach from agent 7``.
+    change: str | None = None
     needed: int = TWO_PEOPLE
 
     def __post_init__(self) -> None:
@@ -64,6 +83,74 @@ class NewApproval:
             raise InvalidInput("`amount_micros` and `currency` are given together or not at all.")
         if self.amount_micros is not None:
             whole_micros(self.amount_micros)
+        if self.currency is not None:
+            check_currency(self.currency)
+        self._check_scope()
+
+    def _check_scope(self) -> None:
+        """An approval is good for exactly one thing, so it says which."""
+        form, example = _SUBJECTS[self.purpose]
+        if form.fullmatch(self.subject) is None:
+            raise InvalidInput(
+                f"`subject` of an approval for {self.purpose} reads like {example}; got "
+                f"{self.subject[:60]!r}."
+            )
+        if self.purpose in {Purpose.SPEND, Purpose.LIMIT} and self.amount_micros is None:
+            raise InvalidInput(
+                f"An approval for {self.purpose} names the most that it is good for: give `amount_micros` "
+                "and `currency`."
+            )
+        of_account = self.subject.startswith("account ")
+        if of_account and self.period is None:
+            raise InvalidInput(
+                "An approval for a limit names which one: give its `period`, such as 'day' or 'total'."
+            )
+        if self.period is not None and not of_account:
+            raise InvalidInput("`period` is given for a limit of an account only; leave it out.")
+        if (self.purpose is Purpose.POLICY) != (self.change is not None):
+            raise InvalidInput(
+                "`change` is given for a policy, and only there: what is to be done, such as "
+                "'attach 2 to global' or 'detach from agent 7'."
+            )
+        if self.change is not None and _CHANGE.fullmatch(self.change) is None:
+            raise InvalidInput(
+                "`change` must read like 'attach 2 to global', 'attach 1 to type real_deployment' or "
+                f"'detach from agent 7'; got {self.change[:60]!r}."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What must have been approved before something is done."""
+
+    purpose: Purpose
+    subject: str
+    people: int = TWO_PEOPLE
+    amount_micros: int | None = None
+    currency: str | None = None
+    period: Period | None = None
+    change: str | None = None
+    #: When what it is asked for last changed: who approved before had another state of things in mind.
+    since: datetime | None = None
+
+    def refusal(self, why: Sequence[str] = ()) -> NotEligible:
+        """Names what is to be asked for; ``why``: what is wrong with the approvals that are there."""
+        asked = {
+            "purpose": str(self.purpose),
+            "subject": self.subject,
+            "amount_micros": self.amount_micros,
+            "currency": self.currency,
+            "period": None if self.period is None else str(self.period),
+            "change": self.change,
+            "needed": self.people,
+        }
+        given = {name: value for name, value in asked.items() if value is not None}
+        which = self.change or (f"the {self.period} limit" if self.period else "")
+        what = f"{self.purpose} of {self.subject}" + (f" ({which})" if which else "")
+        more = "".join(f" {each}" for each in why)
+        return NotEligible(
+            f"No valid approval of {self.people} people covers {what}; ask for one first.{more}", **given
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +159,14 @@ class Vote:
     approves: bool
     reason: str
     at: datetime
+    #: Cast with an admin's token, and until when that token holds; None: no end of it is known.
+    by_admin: bool = False
+    admin_until: datetime | None = None
+
+    def stands(self, approvers: Collection[str], now: datetime) -> bool:
+        """Whether its voter has the right to vote at a moment: the role, or an admin's token."""
+        as_admin = self.by_admin and (self.admin_until is None or now < self.admin_until)
+        return as_admin or self.voter in approvers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,12 +184,28 @@ class Approval:
     expires_at: datetime
     decided_at: datetime | None = None
     used_for: str | None = None
+    period: Period | None = None
+    change: str | None = None
     votes: tuple[Vote, ...] = ()
 
     def at(self, now: datetime) -> Approval:
         """As it stands at a moment: one whose time is up is expired, whether or not anybody noted it."""
         open_still = self.state in {ApprovalState.REQUESTED, ApprovalState.APPROVED}
         return replace(self, state=ApprovalState.EXPIRED) if open_still and now >= self.expires_at else self
+
+
+@dataclass(frozen=True, slots=True)
+class Electorate:
+    """Whose votes count."""
+
+    #: Those who have the role now.
+    approvers: Collection[str] = ()
+    #: Those with a stake in it, each with the reason: owners, and who recorded the evidence.
+    interested: Mapping[str, str] = field(default_factory=dict)
+
+    def bars(self, user: str) -> str | None:
+        """Why a person may not vote, whatever their role; None if nothing speaks against it."""
+        return next((why for name, why in self.interested.items() if person(name) == person(user)), None)
 
 
 def vote(
@@ -105,25 +216,48 @@ def vote(
     by: Principal,
     roles: Collection[Role],
     now: datetime,
+    electorate: Electorate | None = None,
 ) -> Approval:
     """The approval with one more vote; one rejection rejects it, ``needed`` approvals approve it.
 
-    Raises ``Forbidden`` for the requester and for those without the role, ``Conflict`` for a second vote and
-    for an approval that is no longer open.
+    Of earlier votes those count whose voters still have the right; ``electorate`` tells, and without one all
+    do. Raises ``Forbidden`` for the requester, for who has a stake in it and for those without the role,
+    ``Conflict`` for a second vote and for an approval that is no longer open.
     """
-    if by.user == approval.requested_by:
+    if person(by.user) == person(approval.requested_by):
         raise Forbidden("You asked for this approval, so another person must decide on it.")
+    if electorate is not None and (why := electorate.bars(by.user)) is not None:
+        raise Forbidden(f"{why}, so another person must decide on it.")
     require(Role.APPROVER, roles, by)
     _text(reason, MAX_REASON, field="reason")
     _require_state(approval, ApprovalState.REQUESTED, now)
-    if any(by.user == each.voter for each in approval.votes):
+    if any(person(by.user) == person(each.voter) for each in approval.votes):
         raise Conflict(f"You voted on approval {approval.id} before; a vote is not changed.")
-    votes = (*approval.votes, Vote(by.user, approves, reason, now))
+    cast = Vote(by.user, approves, reason, now, by.admin, by.until if by.admin else None)
+    votes = (*approval.votes, cast)
+    voted = replace(approval, votes=votes)
     if not approves:
-        return replace(approval, votes=votes, state=ApprovalState.REJECTED, decided_at=now)
-    if sum(each.approves for each in votes) >= approval.needed:
-        return replace(approval, votes=votes, state=ApprovalState.APPROVED, decided_at=now)
-    return replace(approval, votes=votes)
+        return replace(voted, state=ApprovalState.REJECTED, decided_at=now)
+    if agreeing(voted, electorate, now) >= approval.needed:
+        return replace(voted, state=ApprovalState.APPROVED, decided_at=now)
+    return voted
+
+
+def agreeing(
+    approval: Approval, electorate: Electorate | None, now: datetime, *, but: str | None = None
+) -> int:
+    """How many people agree whose votes count; without an electorate all do. ``but``: nor does this one's."""
+    barred = {person(approval.requested_by)} | ({person(but)} if but is not None else set())
+    people = {
+        person(each.voter) for each in approval.votes if each.approves and _counts(each, electorate, now)
+    }
+    return len(people - barred)
+
+
+def _counts(vote: Vote, electorate: Electorate | None, now: datetime) -> bool:
+    if electorate is None:
+        return True
+    return vote.stands(electorate.approvers, now) and electorate.bars(vote.voter) is None
 
 
 def withdraw(approval: Approval, *, by: Principal, now: datetime) -> Approval:
@@ -134,29 +268,41 @@ def withdraw(approval: Approval, *, by: Principal, now: datetime) -> Approval:
     return replace(approval, state=ApprovalState.WITHDRAWN, decided_at=now)
 
 
-def use(
-    approval: Approval,
-    *,
-    purpose: Purpose,
-    subject: str,
-    used_for: str,
-    now: datetime,
-    amount_micros: int | None = None,
-    currency: str | None = None,
-) -> Approval:
-    """The approval used up. Raises ``NotEligible`` where it does not cover what is to be done."""
-    if (approval.purpose, approval.subject) != (purpose, subject):
-        raise NotEligible(
-            f"Approval {approval.id} is for {approval.purpose} of {approval.subject}, not for {purpose} of "
-            f"{subject}."
-        )
-    if approval.at(now).state is not ApprovalState.APPROVED:
-        raise NotEligible(f"Approval {approval.id} is {approval.at(now).state}; ask for a new one.")
-    if amount_micros is not None and not covers(approval, amount_micros, currency):
-        raise NotEligible(
-            f"Approval {approval.id} is good for {approval.amount_micros} {approval.currency} micros, not "
-            f"for {amount_micros} {currency}; ask for a new one."
-        )
+def lacking(
+    approval: Approval, need: Need, electorate: Electorate, now: datetime, *, by: str | None = None
+) -> str | None:
+    """Why an approval does not do for what is needed, as a sentence; None: it does.
+
+    ``by``: who wants to use it; the vote of the one who does is none of the others'.
+    """
+    wrong = next(_faults(approval, need, electorate, now, by), None)
+    return None if wrong is None else f"Approval {approval.id} {wrong}."
+
+
+def _faults(
+    approval: Approval, need: Need, electorate: Electorate, now: datetime, by: str | None
+) -> Iterator[str]:
+    if (approval.purpose, approval.subject) != (need.purpose, need.subject):
+        yield f"is for {approval.purpose} of {approval.subject}"
+    if (approval.period, approval.change) != (need.period, need.change):
+        named = approval.change or (f"the {approval.period} limit" if approval.period else "nothing exactly")
+        yield f"is for {named}"
+    state = approval.at(now).state
+    if state is not ApprovalState.APPROVED:
+        yield f"is {state}"
+    if need.amount_micros is not None and not covers(approval, need.amount_micros, need.currency):
+        yield f"is good for {approval.amount_micros} {approval.currency} micros"
+    if need.since is not None and approval.requested_at < need.since:
+        yield f"was asked for before the limit was last changed, at {need.since.isoformat()}"
+    if approval.needed < need.people:
+        yield f"asks {approval.needed} people, and {need.people} are needed"
+    count = agreeing(approval, electorate, now, but=by)
+    if count < max(need.people, approval.needed):
+        yield f"has {count} votes that count now, and {max(need.people, approval.needed)} are needed"
+
+
+def use(approval: Approval, *, used_for: str) -> Approval:
+    """The approval used up. Whoever calls this holds its row and has found that nothing is lacking."""
     return replace(approval, state=ApprovalState.USED, used_for=used_for)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -60,10 +60,23 @@ class Attempt:
 class ResumePoint:
     """A checkpoint as a worker finds and checks it."""
 
+    #: Where it was saved.
     uri: str
     digest: str
     step: int
     metrics: Mapping[str, float]
+    #: Where it lies under the storage's root.
+    address: str = ""
+    id: int = 0
+
+
+@dataclass(frozen=True)
+class ResumePoints:
+    """Checkpoints that an attempt may begin with, each list from the last saved to the first."""
+
+    own: tuple[ResumePoint, ...] = ()
+    #: Of the job that its ``from_job`` names.
+    inputs: tuple[ResumePoint, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,9 +111,12 @@ class LaunchOrder:
     #: Why it ends when ``timeout_s`` is over: its time limit, or its job's deadline if that is sooner.
     timeout_cause: EndCause = EndCause.TIMEOUT
     stop_grace_s: float = 10.0
+    #: Until the job's deadline, as of this order; None without one.
+    left_s: float | None = None
     resume_from: ResumePoint | None = None
-    #: Another job's checkpoint to work on, e.g. to evaluate it.
+    #: Another job's checkpoint to work on, e.g. to evaluate it, and that job.
     input_checkpoint: ResumePoint | None = None
+    from_job: int | None = None
     #: What it spends itself: the kind of money, and every account that binds it.
     money: Money = Money.SIMULATED
     currency: str = ""
@@ -109,6 +125,15 @@ class LaunchOrder:
     reward_clips: tuple[RewardClip, ...] = ()
     #: Money is held for its running time until then; None for what is free.
     paid_until: datetime | None = None
+
+    def prepared_in(self, seconds: float) -> LaunchOrder:
+        """The order when preparing took so long: that is not running time, but no deadline waits for it."""
+        if self.left_s is None:
+            return self
+        left_s = max(0.0, self.left_s - seconds)
+        if self.timeout_cause is EndCause.TIMEOUT and self.timeout_s is not None and self.timeout_s <= left_s:
+            return self
+        return replace(self, timeout_s=left_s, timeout_cause=EndCause.DEADLINE)
 
 
 @dataclass(frozen=True)
@@ -120,6 +145,10 @@ class Outcome:
     exit_code: int | None = None
     result: Mapping[str, Any] | None = None
     peak_memory_bytes: int | None = None
+    #: What the job's owner should know of it.
+    notices: tuple[str, ...] = ()
+    #: A loss that nothing of the cluster was seen to cause: the job may have done it to itself.
+    unexplained: bool = False
 
 
 @dataclass(frozen=True)

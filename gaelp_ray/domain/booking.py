@@ -1,6 +1,7 @@
 """What a batch of operations does to the ledger: decided in order, in memory, on a book that was locked.
 
-Each operation is judged on the ledger as those before it leave it. The order in which reasons are given:
+Each operation is judged on the ledger as those before it leave it, and built aside: what is refused, or fails
+in whatever way, changes nothing. The order in which reasons are given:
 
 1. the key was used before: the first answer, or ``IdempotencyConflict``
 2. the operation it follows was refused: ``LinkFailed``
@@ -12,16 +13,20 @@ Each operation is judged on the ledger as those before it leave it. The order in
 8. more than was held: ``ExceedsHold``
 9. an account would hold more than can be counted: ``InvalidInput``
 10. over a limit: ``BudgetExceeded``, of the account with the lowest id and there the shortest window
+
+A refusal is remembered under its key, as any answer is, if it would be the same at any time; that of a hold
+always, because nobody spends what was refused. What records spent money or gives it back, and is refused for
+what is not there yet, may be asked again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from gaelp_ray.domain.budgets import Alert, Usage, marks_passed
+from gaelp_ray.domain.budgets import Alert, Usage, told
 from gaelp_ray.domain.errors import (
     AccountClosed,
     AlreadyPosted,
@@ -35,6 +40,7 @@ from gaelp_ray.domain.errors import (
     LinkFailed,
     MixedCurrencies,
     NotFound,
+    Unbookable,
 )
 from gaelp_ray.domain.ledger import (
     Account,
@@ -56,17 +62,16 @@ from gaelp_ray.domain.ledger import (
     Spend,
     Void,
     digest,
+    first_digest,
     operation,
 )
 from gaelp_ray.domain.money import MAX_MICROS, written
+from gaelp_ray.domain.periods import LEEWAY
 from gaelp_ray.domain.switches import Board
 from gaelp_ray.domain.windows import Period, window
 
 #: Account, period and beginning: what identifies a window.
 UsageKey = tuple[int, Period, datetime]
-
-#: How far the clocks of two machines may be apart.
-LEEWAY = timedelta(minutes=5)
 
 
 @dataclass
@@ -88,6 +93,8 @@ class Changes:
     """What is to be written, all of it or nothing."""
 
     at: datetime
+    #: Requests that could not be judged, with what went wrong: their rows or this code are at fault.
+    faults: list[tuple[Request, Exception]] = field(default_factory=list)
     #: One for each request, in order.
     outcomes: list[Outcome] = field(default_factory=list)
     #: By key, those of keys that were not answered before.
@@ -101,7 +108,7 @@ class Changes:
 
 
 def usages_needed(book: Book, requests: Iterable[Request], now: datetime) -> dict[UsageKey, Usage]:
-    """Every window that deciding these requests may look at, empty."""
+    """Every window that deciding these requests may look at, empty, as its zone has it now."""
     moments = {moment for request in requests for moment in _moments(book, request, now)}
     needed = {}
     for account_id, counted_at in moments:
@@ -135,29 +142,86 @@ def decide(book: Book, requests: Sequence[Request], now: datetime) -> Changes:
     return booking.changes
 
 
+@dataclass(slots=True)
+class _Step:
+    """What one operation does, until all of it is accepted."""
+
+    held: HeldMoney | None = None
+    usages: list[Usage] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+    alerts: list[Alert] = field(default_factory=list)
+    note: str | None = None
+
+
+class _NotYet(Exception):
+    """A refusal that is not remembered: the same may be done later."""
+
+    def __init__(self, refusal: GaelpError) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+
+
 class _Booking:
     def __init__(self, book: Book, now: datetime) -> None:
         self._book = book
         self._now = now
         self._windows: dict[tuple[int, datetime], list[UsageKey]] = {}
+        self._step = _Step()
         self.changes = Changes(now)
 
     def answer(self, request: Request) -> Outcome:
         asked = digest(request)
         known = self._book.answers.get(request.key)
         if known is not None:
-            return known.again(request.key, asked)
+            return known.outcome if known.digest == asked else self._known_before(known, request)
         outcome: Outcome
+        self._step = _Step()
         try:
             outcome = _CARRY_OUT[type(request)](self, request)
+        except _NotYet as refused:
+            outcome = refused.refusal
+            if not isinstance(request, Hold):
+                return outcome
         except GaelpError as refused:
             # Kept for long; the frames that it was raised in need not be.
             outcome = refused.with_traceback(None)
             if isinstance(request, Expire):
                 return outcome  # Not remembered: what is too early now is due later.
+        except Exception as fault:
+            return self._unbookable(request, fault)
+        else:
+            self._accept(self._step, request.key)
         answer = Answer(asked, operation(request), outcome)
         self._book.answers[request.key] = self.changes.answers[request.key] = answer
         return outcome
+
+    def _known_before(self, known: Answer, request: Request) -> Outcome:
+        """The first answer, where it was given before digests said what accounts were named by."""
+        held = self._book.holds.get(request.key) if isinstance(request, Hold) else None
+        then = None if held is None else held.account_ids
+        return known.again(request.key, first_digest(request), first_digest(request, then))
+
+    def _unbookable(self, request: Request, fault: Exception) -> Unbookable:
+        self.changes.faults.append((request, fault))
+        return Unbookable(
+            f"What {request.key!r} is about is booked wrongly; nothing was changed. Tell an operator of the "
+            "service, whose log says what is wrong."
+        )
+
+    def _accept(self, step: _Step, key: str) -> None:
+        """From here on nothing fails."""
+        book, changes = self._book, self.changes
+        if (held := step.held) is not None:
+            opened_here = held.key == key or held.key in changes.opened
+            (changes.opened if opened_here else changes.resolved)[held.key] = held
+            book.holds[held.key] = held
+        for usage in step.usages:
+            usage_key = (usage.account_id, usage.period, usage.window.starts_at)
+            book.usages[usage_key] = changes.usages[usage_key] = usage
+        changes.entries += step.entries
+        changes.alerts += step.alerts
+        if step.note is not None:
+            changes.notes[key] = step.note
 
     def _hold(self, request: Hold) -> Receipt:
         self._require_link(request.follows)
@@ -184,7 +248,7 @@ class _Booking:
             created_at=self._now,
             expires_at=self._now + request.ttl,
         )
-        self._book.holds[held.key] = self.changes.opened[held.key] = held
+        self._step.held = held
         self._book_all(Operation.HOLD, request.key, held.key, ids, (amount, 0), self._now)
         return Receipt(request.key, Operation.HOLD, amount, self._now, held.key, held.expires_at)
 
@@ -221,34 +285,63 @@ class _Booking:
         breached = difference != 0 and self._book_all(
             Operation.SETTLE, request.key, held.key, held.account_ids, (0, difference), held.created_at
         )
-        self._keep(replace(held, reported_micros=spent))
+        self._step.held = replace(held, reported_micros=spent)
         return Receipt(request.key, Operation.SETTLE, spent, self._now, held.key, breached=breached)
 
     def _spend(self, request: Spend) -> Receipt:
         ids = tuple(account.id for account in self._accounts(request.account_ids, request.currency))
         amount, counted_at = request.amount_micros, request.occurred_at or self._now
-        if counted_at > self._now + LEEWAY:
-            raise InvalidInput(
-                f"`occurred_at` lies in the future, {counted_at.isoformat()}; a spend is recorded once it "
-                "has happened, money for later is held."
-            )
+        self._require_past(
+            counted_at,
+            "`occurred_at` lies in the future, {}; a spend is recorded once it has happened, money for later "
+            "is held.",
+        )
         breached = self._book_all(Operation.SPEND, request.key, None, ids, (0, amount), counted_at)
         return Receipt(request.key, Operation.SPEND, amount, self._now, breached=breached)
 
     def _correct(self, request: Correct) -> Receipt:
         ids = tuple(account.id for account in self._accounts(request.account_ids, request.currency))
-        delta = request.delta_micros
-        breached = self._book_all(Operation.CORRECT, request.key, None, ids, (0, delta), request.counted_at)
-        self.changes.notes[request.key] = request.reason
-        return Receipt(request.key, Operation.CORRECT, delta, self._now, breached=breached)
+        delta, counted_at = request.delta_micros, request.counted_at
+        self._require_past(
+            counted_at,
+            "`counted_at` lies in the future, {}; nothing is booked there that could be corrected.",
+        )
+        if request.hold_key is not None and self._find(request.hold_key).account_ids != ids:
+            raise InvalidInput(
+                f"A correction of hold {request.hold_key!r} is booked on the accounts of the hold, on all."
+            )
+        if delta < 0:
+            self._require_spent(ids, -delta, counted_at)
+        breached = self._book_all(Operation.CORRECT, request.key, None, ids, (0, delta), counted_at)
+        self._step.note = request.reason
+        return Receipt(request.key, Operation.CORRECT, delta, self._now, request.hold_key, breached=breached)
+
+    def _require_past(self, moment: datetime, otherwise: str) -> None:
+        if moment > self._now + LEEWAY:
+            raise _NotYet(InvalidInput(otherwise.format(moment.isoformat())))
+
+    def _require_spent(self, ids: Sequence[int], amount: int, counted_at: datetime) -> None:
+        """In one window more may be given back than was spent in it, but not in all of them together."""
+        for usage in (self._book.usages[key] for i in ids for key in self._usage_keys(i, counted_at)):
+            if usage.period is Period.TOTAL and usage.posted_micros < amount:
+                raise _NotYet(
+                    InvalidInput(
+                        f"Account {usage.account_id} has {usage.posted_micros} micros posted in all, too few "
+                        f"to give {amount} back."
+                    )
+                )
 
     def _require_link(self, follows: str | None) -> None:
         if follows is None:
             return
         answer = self._book.answers.get(follows)
-        if answer is None or not isinstance(answer.outcome, Receipt):
-            why = "was not carried out" if answer is None else "was refused"
-            raise LinkFailed(f"Operation {follows!r} {why}, and this one follows it.", follows=follows)
+        if answer is None:
+            refusal = LinkFailed(
+                f"Operation {follows!r} was not carried out, and this one follows it.", follows=follows
+            )
+            raise _NotYet(refusal)
+        if not isinstance(answer.outcome, Receipt):
+            raise LinkFailed(f"Operation {follows!r} was refused, and this one follows it.", follows=follows)
 
     def _accounts(self, ids: Iterable[int], currency: str) -> list[Account]:
         """In the order of their ids, whatever order they were named in."""
@@ -256,7 +349,7 @@ class _Booking:
         for account_id in sorted(ids):
             account = self._book.accounts.get(account_id)
             if account is None:
-                raise NotFound(f"There is no account {account_id}.")
+                raise _NotYet(NotFound(f"There is no account {account_id}."))
             found.append(account)
         for account in found:
             if account.currency != currency or account.money is not found[0].money:
@@ -269,7 +362,7 @@ class _Booking:
     def _find(self, hold_key: str) -> HeldMoney:
         held = self._book.holds.get(hold_key)
         if held is None:
-            raise NotFound(f"There is no hold {hold_key!r}.")
+            raise _NotYet(NotFound(f"There is no hold {hold_key!r}."))
         return held
 
     def _unresolved(self, hold_key: str) -> HeldMoney:
@@ -287,7 +380,8 @@ class _Booking:
     def _require_room(self, ids: Sequence[int], amount: int) -> None:
         usages = [self._book.usages[key] for i in ids for key in self._usage_keys(i, self._now)]
         for usage in usages:
-            _require_countable(usage, amount)
+            if not _is_countable(usage.pending_micros + amount, usage.posted_micros):
+                raise _uncountable(usage)
         for usage in usages:
             if usage.limit_micros is not None and usage.used_micros + amount > usage.limit_micros:
                 raise self._exceeded(usage, amount)
@@ -315,16 +409,11 @@ class _Booking:
     def _resolve(self, held: HeldMoney, state: HoldState, kind: Operation, key: str, posted: int) -> Receipt:
         deltas = (-held.held_micros, posted)
         breached = self._book_all(kind, key, held.key, held.account_ids, deltas, held.created_at)
-        self._keep(replace(held, state=state, posted_micros=posted, resolved_at=self._now))
+        self._step.held = replace(held, state=state, posted_micros=posted, resolved_at=self._now)
         amount = held.held_micros if state is HoldState.VOIDED and kind is Operation.VOID else posted
         return Receipt(
             key, kind, amount, self._now, held.key, breached=breached and posted > held.held_micros
         )
-
-    def _keep(self, held: HeldMoney) -> None:
-        self._book.holds[held.key] = held
-        opened_here = held.key in self.changes.opened
-        (self.changes.opened if opened_here else self.changes.resolved)[held.key] = held
 
     def _book_all(
         self,
@@ -339,39 +428,37 @@ class _Booking:
         pending, posted = deltas
         moved = [self._moved(k, pending, posted) for i in ids for k in self._usage_keys(i, counted_at)]
         changed = [self._told(usage) if pending + posted > 0 else usage for usage in moved]
-        for usage in changed:
-            usage_key = (usage.account_id, usage.period, usage.window.starts_at)
-            self._book.usages[usage_key] = self.changes.usages[usage_key] = usage
-        for account_id in ids:
-            self.changes.entries.append(
-                Entry(account_id, kind, key, hold_key, pending, posted, counted_at, self._now)
-            )
+        self._step.usages = changed
+        self._step.entries = [
+            Entry(account_id, kind, key, hold_key, pending, posted, counted_at, self._now)
+            for account_id in ids
+        ]
         return posted > 0 and any(usage.is_over for usage in changed)
 
     def _moved(self, key: UsageKey, pending: int, posted: int) -> Usage:
         before = self._book.usages[key]
-        _require_countable(before, pending + posted)
-        if before.posted_micros + posted < 0:
-            raise InvalidInput(
-                f"Account {before.account_id} has {before.posted_micros} micros posted in that window, too "
-                f"few to give {-posted} back; correct what was booked in its own window."
-            )
+        pending += before.pending_micros
+        posted += before.posted_micros
+        if not _is_countable(pending, posted):
+            raise _NotYet(_uncountable(before))
+        if pending < 0:
+            raise ValueError(f"less is held in {before} than was held there")
         return Usage(
             before.account_id,
             before.period,
             before.window,
             before.limit_micros,
-            before.pending_micros + pending,
-            before.posted_micros + posted,
+            pending,
+            posted,
             before.told_percent,
             before.breached_at,
+            before.told_limit_micros,
         )
 
     def _told(self, usage: Usage) -> Usage:
         """With the alerts that are due noted, and the first breach."""
-        if marks := marks_passed(usage):
-            self.changes.alerts.extend(Alert(usage, mark, self._now) for mark in marks)
-            usage = replace(usage, told_percent=marks[-1])
+        usage, alerts = told(usage, self._now)
+        self._step.alerts += alerts
         if usage.is_over and usage.breached_at is None:
             usage = replace(usage, breached_at=self._now)
         return usage
@@ -381,11 +468,21 @@ class _Booking:
         at = (account_id, counted_at)
         keys = self._windows.get(at)
         if keys is None:
-            timezone = self._book.accounts[account_id].timezone
+            account = self._book.accounts[account_id]
             periods = [limit.period for limit in self._book.limits[account_id]]
-            keys = [(account_id, p, window(p, timezone, counted_at).starts_at) for p in periods]
-            self._windows[at] = keys
+            keys = self._windows[at] = [self._usage_key(account, p, counted_at) for p in periods]
         return keys
+
+    def _usage_key(self, account: Account, period: Period, counted_at: datetime) -> UsageKey:
+        """The window that was opened around a moment: it stays the one, whatever its zone says by now."""
+        key = (account.id, period, window(period, account.timezone, counted_at).starts_at)
+        usage = self._book.usages.get(key)
+        if usage is not None and counted_at in usage.window:
+            return key
+        for key, usage in self._book.usages.items():
+            if key[:2] == (account.id, period) and counted_at in usage.window:
+                return key
+        raise LookupError(f"no {period} window of account {account.id} is open at {counted_at}")
 
 
 #: A table, for this is the inmost loop of a guard.
@@ -400,11 +497,12 @@ _CARRY_OUT: dict[type[Request], Callable[[_Booking, Any], Receipt]] = {
 }
 
 
-def _require_countable(usage: Usage, delta: int) -> None:
-    if usage.used_micros + delta > MAX_MICROS:
-        raise InvalidInput(
-            f"Account {usage.account_id} would pass {MAX_MICROS} micros, the most it can count."
-        )
+def _is_countable(pending: int, posted: int) -> bool:
+    return pending + abs(posted) <= MAX_MICROS
+
+
+def _uncountable(usage: Usage) -> InvalidInput:
+    return InvalidInput(f"Account {usage.account_id} would pass {MAX_MICROS} micros, the most it can count.")
 
 
 def _resolved(held: HeldMoney) -> GaelpError:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from gaelp_ray.domain.windows import ALWAYS, Period, Window
 
-#: Percent of a limit at which its owner is told, once in each window.
+#: Percent of a limit at which its owner is told, once in each window; of another limit anew.
 MARKS = (50, 80, 95, 100)
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """One window of one account. ``used`` is the very number that limits are tested against."""
+    """One window of one account. ``used`` is the very number that limits are tested against.
+
+    More may be given back in a window than was spent in it, because money that was spent earlier is given
+    back now. Then ``posted`` is below 0, and nothing counts as posted: a refund makes no room above the
+    limit, so none is missing when it is booked elsewhere later.
+    """
 
     account_id: int
     period: Period
@@ -25,10 +30,12 @@ class Usage:
     told_percent: int = 0
     #: When spent money first took it past its limit.
     breached_at: datetime | None = None
+    #: Of which limit ``told_percent`` was told; None: of the present one.
+    told_limit_micros: int | None = None
 
     @property
     def used_micros(self) -> int:
-        return self.pending_micros + self.posted_micros
+        return self.pending_micros + max(0, self.posted_micros)
 
     @property
     def remaining_micros(self) -> int | None:
@@ -51,11 +58,21 @@ class Alert:
 
 
 def marks_passed(usage: Usage) -> list[int]:
-    """The marks to tell of that were not told before in this window."""
+    """The marks to tell of that were not told before in this window, of this limit."""
     limit, used = usage.limit_micros, usage.used_micros
     if limit is None or used <= 0 or used * 100 < limit * MARKS[0]:
         return []
-    return [mark for mark in MARKS if mark > usage.told_percent and used * 100 >= limit * mark]
+    told = usage.told_percent if usage.told_limit_micros in (None, limit) else 0
+    return [mark for mark in MARKS if mark > told and used * 100 >= limit * mark]
+
+
+def told(usage: Usage, now: datetime) -> tuple[Usage, list[Alert]]:
+    """The window with every mark told that it has passed, and what is to be told."""
+    marks = marks_passed(usage)
+    if not marks:
+        return usage, []
+    alerts = [Alert(usage, mark, now) for mark in marks]
+    return replace(usage, told_percent=marks[-1], told_limit_micros=usage.limit_micros), alerts
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,13 @@
     │   ├── AlreadyVoided       the hold was given back
     │   ├── HoldExpired         the hold ran out of time
     │   ├── ExceedsHold         more than was held
+    │   ├── Unbookable          what is booked already does not add up
     │   ├── Halted              a kill switch is engaged
+    │   ├── NoLimit             a budget of real money has no limit, so it holds nothing
     │   └── NotEligible         evidence or approvals are missing
     ├── BudgetExceeded          the spend would pass the limit
     ├── QueueFull               too many jobs wait already
+    ├── TooManyFollowers        too many logs or agents are followed already
     ├── TooLarge                the request body is over the limit
     ├── Unavailable             a part we need does not answer; nothing was changed
     │   └── Busy                other changes were in the way again and again
@@ -150,10 +153,22 @@ class ExceedsHold(Conflict):
     code = "exceeds_hold"
 
 
+class Unbookable(Conflict):
+    """What is booked already does not add up, so nothing more is; an operator of the service must look."""
+
+    code = "unbookable"
+
+
 class Halted(Conflict):
     """A kill switch is engaged; nothing new may be spent until it is released."""
 
     code = "halted"
+
+
+class NoLimit(Conflict):
+    """A budget of real money without a limit holds nothing; set a limit first."""
+
+    code = "no_limit"
 
 
 class NotEligible(Conflict):
@@ -190,6 +205,12 @@ class Busy(Unavailable):
     """Other changes were in the way; nothing was changed, try again."""
 
     code = "busy"
+
+
+class TooManyFollowers(GaelpError):
+    """Too many logs or agents are followed already; end one and try again."""
+
+    code = "too_many_followers"
 
 
 class SetupError(GaelpError):

@@ -237,6 +237,8 @@ class Job:
     failures: int
     #: Attempts lost to the infrastructure; free, bounded by a large cap.
     losses: int
+    #: Of those, the last in a row that came right after the start for no reason that the cluster knows of.
+    instant_losses: int
     #: How often it made room for others; free.
     preemptions: int
     attempt_number: int

@@ -15,8 +15,9 @@ returns), *voided* (returned), or *expired*. The semantics are those of two-phas
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from hashlib import blake2b
 from operator import attrgetter
@@ -25,7 +26,7 @@ from typing import Any, get_args
 from gaelp_ray.domain import errors
 from gaelp_ray.domain.agents import AgentType
 from gaelp_ray.domain.errors import Forbidden, GaelpError, IdempotencyConflict, InvalidInput
-from gaelp_ray.domain.money import MAX_MICROS, whole_micros
+from gaelp_ray.domain.money import MAX_AMOUNT_MICROS, MAX_MICROS, whole_micros
 from gaelp_ray.domain.windows import ALWAYS, Period, zone
 
 
@@ -143,15 +144,17 @@ class Hold:
     job_id: int | None = None
     #: The key of an operation without which this one is refused.
     follows: str | None = None
+    #: What its caller named the accounts by, where the service looked them up; see ``digest``.
+    named: str | None = None
 
     def __post_init__(self) -> None:
         _key(self.key)
         _accounts(self.account_ids)
         check_currency(self.currency)
-        whole_micros(self.amount_micros)
+        _amount(self.amount_micros)
         if self.margin_micros != 0 or isinstance(self.margin_micros, bool | float):
-            whole_micros(self.margin_micros, field="margin_micros")
-            whole_micros(self.held_micros, field="amount_micros + margin_micros")
+            _amount(self.margin_micros, field="margin_micros")
+            _amount(self.held_micros, field="amount_micros + margin_micros")
         if not timedelta(0) < self.ttl <= MAX_TTL:
             raise InvalidInput(f"`ttl` must be above 0 and at most {MAX_TTL.days} days; got {self.ttl}.")
 
@@ -172,7 +175,7 @@ class Post:
         _key(self.key)
         _key(self.hold_key, field="hold_key")
         if self.amount_micros is not None:
-            whole_micros(self.amount_micros)
+            _amount(self.amount_micros)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,7 +206,7 @@ class Settle:
         _key(self.key)
         _key(self.hold_key, field="hold_key")
         if self.spent_micros != 0 or isinstance(self.spent_micros, bool | float):
-            whole_micros(self.spent_micros, field="spent_micros")
+            _amount(self.spent_micros, field="spent_micros")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,12 +219,13 @@ class Spend:
     amount_micros: int
     #: When it was spent, if not now: it counts in the windows of that moment.
     occurred_at: datetime | None = None
+    named: str | None = None
 
     def __post_init__(self) -> None:
         _key(self.key)
         _accounts(self.account_ids)
         check_currency(self.currency)
-        whole_micros(self.amount_micros)
+        _amount(self.amount_micros)
         if self.occurred_at is not None:
             moment(self.occurred_at, field="occurred_at")
 
@@ -237,6 +241,9 @@ class Correct:
     #: A moment in the windows that are to be corrected.
     counted_at: datetime
     reason: str
+    #: The hold whose spending it corrects, if that of one; reports of platforms count it there.
+    hold_key: str | None = None
+    named: str | None = None
 
     def __post_init__(self) -> None:
         _key(self.key)
@@ -244,9 +251,11 @@ class Correct:
         check_currency(self.currency)
         if isinstance(self.delta_micros, bool) or not isinstance(self.delta_micros, int):
             raise InvalidInput("`delta_micros` must be a whole number of micros.")
-        whole_micros(abs(self.delta_micros), field="delta_micros")
+        _amount(abs(self.delta_micros), field="delta_micros")
         moment(self.counted_at, field="counted_at")
         _text(self.reason, MAX_REASON, field="reason")
+        if self.hold_key is not None:
+            _key(self.hold_key, field="hold_key")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,18 +272,81 @@ class Expire:
 Request = Hold | Post | Void | Settle | Spend | Correct | Expire
 
 
-_BODIES = {
-    kind: attrgetter(*(f.name for f in fields(kind))) for kind in get_args(Request) if kind is not Expire
+#: What was in bodies before operations said what they were named by.
+_LATER = {"named", "hold_key"}
+_FIRST_BODIES = {
+    kind: attrgetter(*(f.name for f in fields(kind) if kind in (Post, Void, Settle) or f.name not in _LATER))
+    for kind in get_args(Request)
+    if kind is not Expire
 }
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def digest(request: Request) -> str:
-    """Equal for equal bodies."""
-    if isinstance(request, Expire):
-        body: object = request.hold_key
-    else:
-        body = _BODIES[type(request)](request)
+    """Equal for equal bodies, whatever has changed in between.
+
+    What the caller sent is compared, not what the service looked up for it: where a request says what its
+    accounts were ``named`` by, that stands for them. A budget that is opened in between, or a user who moves
+    to another team, makes no other body of it.
+    """
+    return _hashed(_BODIES[type(request)](request))
+
+
+def first_digest(request: Request, account_ids: tuple[int, ...] | None = None) -> str:
+    """The digest that was stored of a body before ``named`` stood for its accounts.
+
+    ``account_ids``: the accounts that were looked up then.
+    """
+    if isinstance(request, Expire) or (isinstance(request, Correct) and request.hold_key is not None):
+        return digest(request)
+    if account_ids is not None and isinstance(request, Hold | Spend | Correct):
+        request = replace(request, account_ids=account_ids)
+    return _hashed(_FIRST_BODIES[type(request)](request))
+
+
+def _hashed(body: object) -> str:
     return blake2b(repr(body).encode(), digest_size=16).hexdigest()
+
+
+def _of_hold(request: Hold) -> object:
+    return (
+        "hold",
+        request.named or request.account_ids,
+        request.currency,
+        request.amount_micros,
+        request.margin_micros,
+        request.ttl // _MICROSECOND,
+        str(request.at_expiry),
+        request.job_id,
+        request.follows,
+    )
+
+
+def _of_spend(request: Spend) -> object:
+    at = _instant(request.occurred_at)
+    return ("spend", request.named or request.account_ids, request.currency, request.amount_micros, at)
+
+
+def _of_correction(request: Correct) -> object:
+    at, accounts = _instant(request.counted_at), request.named or request.account_ids
+    body = (accounts, request.currency, request.delta_micros, at, request.reason, request.hold_key)
+    return ("correct", *body)
+
+
+def _instant(value: datetime | None) -> str | None:
+    """The same for the same moment in any zone."""
+    return None if value is None else value.astimezone(UTC).isoformat()
+
+
+_BODIES: dict[type[Request], Callable[[Any], object]] = {
+    Hold: _of_hold,
+    Post: lambda request: ("post", request.hold_key, request.amount_micros),
+    Void: lambda request: ("void", request.hold_key),
+    Settle: lambda request: ("settle", request.hold_key, request.spent_micros),
+    Spend: _of_spend,
+    Correct: _of_correction,
+    Expire: lambda request: request.hold_key,
+}
 
 
 def operation(request: Request) -> Operation:
@@ -373,8 +445,9 @@ class Answer:
     operation: Operation
     outcome: Outcome
 
-    def again(self, key: str, asked: str) -> Outcome:
-        if asked == self.digest:
+    def again(self, key: str, *asked: str) -> Outcome:
+        """The outcome again for who asks for the same, by any digest of it; for others a conflict."""
+        if self.digest in asked:
             return self.outcome
         return IdempotencyConflict(
             f"Key {key!r} was used before for {_article(self.operation)} with another body; use a new key.",
@@ -415,6 +488,10 @@ def _key(value: str, *, field: str = "key") -> None:
 def _text(value: str, most: int, *, field: str) -> None:
     if not isinstance(value, str) or not 0 < len(value) <= most or not value.isprintable():
         raise InvalidInput(f"`{field}` must be a text of 1 to {most} printable characters.")
+
+
+def _amount(value: object, *, field: str = "amount_micros") -> None:
+    whole_micros(value, field=field, most=MAX_AMOUNT_MICROS)
 
 
 def _accounts(ids: tuple[int, ...]) -> None:

@@ -14,8 +14,12 @@ from gaelp_ray.domain.errors import InvalidInput
 Micros = NewType("Micros", int)
 
 MICROS_PER_UNIT = 1_000_000
-#: The most a single amount may be: 9.2 trillion units, what a signed 64-bit column can hold.
+#: The most that can be counted: 9.2 trillion units, what a signed 64-bit column can hold. Limits and prices
+#: may be as much.
 MAX_MICROS = 2**63 - 1
+#: The most that one operation of the ledger may move: a billion units. It takes thousands of such to come
+#: near the end of what an account can count.
+MAX_AMOUNT_MICROS = 10**15
 _MICRO = Decimal(1) / MICROS_PER_UNIT
 
 
@@ -42,15 +46,15 @@ def micros_from_units(amount: int | float | str | Decimal, *, field: str = "amou
     return Micros(int(value * MICROS_PER_UNIT))
 
 
-def whole_micros(amount: object, *, field: str = "amount_micros") -> Micros:
-    """Check an amount that is in micros already: a whole number from 1 to ``MAX_MICROS``.
+def whole_micros(amount: object, *, field: str = "amount_micros", most: int = MAX_MICROS) -> Micros:
+    """Check an amount that is in micros already: a whole number from 1 to ``most``.
 
     Raises ``InvalidInput`` for everything else, floats without a fraction and booleans too.
     """
     if isinstance(amount, bool) or not isinstance(amount, int):
         raise InvalidInput(f"`{field}` must be a whole number of micros; got {str(amount)[:64]}.")
-    if not 0 < amount <= MAX_MICROS:
-        raise InvalidInput(f"`{field}` must be 1 to {MAX_MICROS} micros; got {str(amount)[:64]}.")
+    if not 0 < amount <= most:
+        raise InvalidInput(f"`{field}` must be 1 to {most} micros; got {str(amount)[:64]}.")
     return Micros(amount)
 
 

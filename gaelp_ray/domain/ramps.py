@@ -75,15 +75,17 @@ class Ramp:
     stage: int
     stage_since: datetime
     reason: str = ""
+    #: A daily limit that was set by hand meanwhile: no stage goes past it.
+    cap_micros: int | None = None
 
     @property
     def day_micros(self) -> int:
         """What may be spent in a day as it stands."""
         if self.state is RampState.ROLLED_BACK:
             return 0
-        if self.state is RampState.FULL:
-            return self.full_day_micros
-        return self.full_day_micros * self.stages[self.stage].percent // 100
+        percent = 100 if self.state is RampState.FULL else self.stages[self.stage].percent
+        share = self.full_day_micros * percent // 100
+        return share if self.cap_micros is None else min(share, self.cap_micros)
 
 
 @dataclass(frozen=True, slots=True)

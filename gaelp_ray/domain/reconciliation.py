@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 
 from gaelp_ray.domain.ledger import Correct, HeldMoney, HoldState, Settle
+from gaelp_ray.domain.money import MAX_AMOUNT_MICROS
 from gaelp_ray.domain.platforms import DeliveryReport
 
 #: How long a platform may take for its first report before an order counts as unreported.
@@ -27,7 +28,7 @@ class Mismatch:
     order_key: str
     campaign: str
     reported_micros: int
-    #: With everything that was corrected since.
+    #: With everything that was corrected of it.
     booked_micros: int
     #: Of the report that counts; 0 where there is none.
     number: int = 0
@@ -47,20 +48,31 @@ def latest(reports: Iterable[DeliveryReport]) -> dict[str, DeliveryReport]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Corrected:
+    """What was booked beside the hold of an order: by reports before, and by hand."""
+
+    micros: int = 0
+    #: How often.
+    times: int = 0
+
+
+_NEVER = Corrected()
+
+
 def reconcile(
     reports: Iterable[DeliveryReport],
     holds: Mapping[str, HeldMoney],
     now: datetime,
     *,
-    corrected: Mapping[str, int] | None = None,
+    corrected: Mapping[str, Corrected] | None = None,
 ) -> list[Mismatch]:
-    """Every order on which platform and ledger differ, by key; empty where they agree.
-
-    ``corrected``: what was booked beside the hold of an order to make them agree before.
-    """
+    """Every order on which platform and ledger differ, by key; empty where they agree."""
     counted, beside = latest(reports), corrected or {}
-    found = [_compare(report, holds.get(key), beside.get(key, 0)) for key, report in counted.items()]
-    found += [_unreported(held, beside.get(key, 0), now) for key, held in holds.items() if key not in counted]
+    found = [_compare(report, holds.get(key), beside.get(key, _NEVER)) for key, report in counted.items()]
+    found += [
+        _unreported(held, beside.get(key, _NEVER), now) for key, held in holds.items() if key not in counted
+    ]
     return sorted((each for each in found if each is not None), key=lambda each: each.order_key)
 
 
@@ -70,25 +82,38 @@ class Repair:
     request: Settle | Correct
 
 
-def repairs(mismatches: Iterable[Mismatch], holds: Mapping[str, HeldMoney]) -> list[Repair]:
+def repairs(
+    mismatches: Iterable[Mismatch],
+    holds: Mapping[str, HeldMoney],
+    corrected: Mapping[str, Corrected] | None = None,
+) -> list[Repair]:
     """What to ask of the ledger so that it says what the platforms say of spent money.
 
-    Each request has a key made of what it repairs, so that asking again changes nothing. What is unknown, in
-    another currency or unreported is left to people.
+    Each is asked once: whoever asks holds the accounts of the holds, and compares again before. So its key is
+    new each time, also where the same amount comes back. What is unknown, in another currency, unreported, or
+    more than one operation may book is left to people.
     """
-    asked = []
+    asked, beside = [], corrected or {}
     for each in mismatches:
         held = holds.get(each.order_key)
         if held is None or each.kind not in {"over_delivery", "differs", "open"}:
             continue
+        if max(each.reported_micros, abs(each.difference_micros)) > MAX_AMOUNT_MICROS:
+            continue
+        before = beside.get(each.order_key, _NEVER)
         order = sha256(each.order_key.encode()).hexdigest()
-        key = f"report:{order}:{each.number}:{each.booked_micros}"
+        key = f"report:{order}:{each.number}:{each.booked_micros}:{before.times}"
         late = held.state is HoldState.EXPIRED and held.reported_micros is None
         if held.state is HoldState.PENDING or late:
-            settle = Settle(key=key, hold_key=held.key, spent_micros=each.reported_micros)
-            asked.append(Repair(each.order_key, settle))
+            # What was corrected by hand before counts as spent of it.
+            spent = max(0, each.reported_micros - before.micros)
+            asked.append(Repair(each.order_key, Settle(key=key, hold_key=held.key, spent_micros=spent)))
+            difference = each.reported_micros - before.micros - spent
+            key += ":rest"
         else:
-            asked.append(Repair(each.order_key, _correction(key, each, held)))
+            difference = each.difference_micros
+        if difference:
+            asked.append(Repair(each.order_key, _correction(key, each, held, difference)))
     return asked
 
 
@@ -97,8 +122,8 @@ def booked(held: HeldMoney) -> int:
     return held.posted_micros if held.reported_micros is None else held.reported_micros
 
 
-def _compare(report: DeliveryReport, held: HeldMoney | None, corrected: int) -> Mismatch | None:
-    spent = corrected + (0 if held is None else booked(held))
+def _compare(report: DeliveryReport, held: HeldMoney | None, corrected: Corrected) -> Mismatch | None:
+    spent = corrected.micros + (0 if held is None else booked(held))
     kind = _kind(report, held, spent)
     if kind is None:
         return None
@@ -119,19 +144,20 @@ def _kind(report: DeliveryReport, held: HeldMoney | None, spent: int) -> str | N
     return None if behind or report.cost_micros == spent else "differs"
 
 
-def _unreported(held: HeldMoney, corrected: int, now: datetime) -> Mismatch | None:
-    spent = booked(held) + corrected
+def _unreported(held: HeldMoney, corrected: Corrected, now: datetime) -> Mismatch | None:
+    spent = booked(held) + corrected.micros
     if spent == 0 or now - held.created_at < PATIENCE:
         return None
     return Mismatch("unreported", held.key, "", 0, spent)
 
 
-def _correction(key: str, mismatch: Mismatch, held: HeldMoney) -> Correct:
+def _correction(key: str, mismatch: Mismatch, held: HeldMoney, difference: int) -> Correct:
     return Correct(
         key=key,
         account_ids=held.account_ids,
         currency=held.currency,
-        delta_micros=mismatch.difference_micros,
+        delta_micros=difference,
         counted_at=held.created_at,
         reason=f"{mismatch.reported_micros} micros are reported, {mismatch.booked_micros} were booked.",
+        hold_key=held.key,
     )

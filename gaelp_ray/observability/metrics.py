@@ -54,6 +54,11 @@ POINTS_STORED = Metric("gaelp_metric_points_stored_total", Kind.COUNTER, "Metric
 POINTS_WAITING = Metric(
     "gaelp_metric_points_waiting", Kind.GAUGE, "Metric points not written yet.", ("shard",)
 )
+CHECKPOINTS_COLLECTED = Metric(
+    "gaelp_checkpoints_collected_total",
+    Kind.COUNTER,
+    "Checkpoint folders removed because nobody refers to them.",
+)
 LIVE_ATTEMPTS = Metric("gaelp_live_attempts", Kind.GAUGE, "Attempts a launcher owns.", ("launcher",))
 GPU_IDLE_SECONDS = Metric(
     "gaelp_gpu_idle_seconds_total", Kind.COUNTER, "GPU seconds that jobs held and did not use."

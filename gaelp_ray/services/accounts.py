@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import datetime
 
 from sqlalchemy import Connection
 
+from gaelp_ray.domain import loosening as rules
 from gaelp_ray.domain.access import SYSTEM, Principal
 from gaelp_ray.domain.agents import Agent, AgentType
-from gaelp_ray.domain.approvals import Purpose
-from gaelp_ray.domain.budgets import Alert, Usage, marks_passed
+from gaelp_ray.domain.budgets import Usage, told
 from gaelp_ray.domain.errors import Conflict, Forbidden, InvalidInput, NotFound
 from gaelp_ray.domain.ledger import Account, Limit, Money, NewAccount, Scope, check_opening
+from gaelp_ray.domain.loosening import Loosening
 from gaelp_ray.domain.money import MAX_MICROS
 from gaelp_ray.domain.windows import Period, window
-from gaelp_ray.services import approvals, audit
+from gaelp_ray.services import audit, loosening
 from gaelp_ray.store import accounts as account_store
 from gaelp_ray.store import agents as agent_store
 from gaelp_ray.store import ledger as ledger_store
+from gaelp_ray.store import promotions as promotion_store
 from gaelp_ray.store import quotas as quota_store
+from gaelp_ray.store import ramps as ramp_store
 
 
 def open_account(tx: Connection, new: NewAccount, *, now: datetime, by: Principal = SYSTEM) -> Account:
@@ -57,8 +60,7 @@ def set_limit(
     A limit may be lowered below what is used: nothing is taken back, the usage says that it is over, and new
     holds are refused.
     """
-    if limit_micros is not None and not _is_limit(limit_micros):
-        raise InvalidInput(f"A limit must be 0 to {MAX_MICROS} whole micros, or none; got {limit_micros!r}.")
+    _check_limit(limit_micros)
     account = account_store.lock(tx, [account_id]).get(account_id)
     if account is None:
         raise NotFound(f"There is no account {account_id}.")
@@ -66,11 +68,9 @@ def set_limit(
     before = account_store.limits(tx, [account_id])[account_id]
     account_store.set_limit(tx, limit, now=now)
     empty = _empty(account, limit, now)
-    key = (account_id, period, empty.window.starts_at)
-    usage = ledger_store.ensure_windows(tx, {key: empty})[key]
-    if marks := marks_passed(usage):
-        usage = replace(usage, told_percent=marks[-1])
-        ledger_store.write_usages(tx, [usage], [Alert(usage, mark, now) for mark in marks])
+    found = ledger_store.windows(tx, [empty]).values()
+    usage, alerts = told(next(usage for usage in found if now in usage.window), now)
+    ledger_store.write_usages(tx, [usage], alerts)
     _audit(tx, before, limit, by, now)
     return usage
 
@@ -80,14 +80,35 @@ def change_limit(
 ) -> Usage:
     """As ``set_limit``, for somebody who may limit the account.
 
-    Who raises a limit of real money uses up an approval of it, unless he is an admin; only an admin takes one
-    away. Raises ``NotEligible`` without that approval.
+    What loosens a limit of real money passes ``loosening.permit``. A daily limit that is set while a ramp
+    moves it is the most that the ramp may reach from then on.
     """
+    _check_limit(limit_micros)
+    if period is Period.DAY:
+        # Ramps are locked before the accounts whose limits they move.
+        ramp_store.lock_live_of(tx, account_id)
     # Held from here on, so that the limit stays what the approval is compared with.
     locked = account_store.lock(tx, [account_id]).get(account_id)
-    if locked is not None and locked.money is Money.REAL and not by.admin:
-        _use_approval(tx, locked, period, limit_micros, by, now)
-    return set_limit(tx, account_id, period, limit_micros, now=now, by=by)
+    if locked is not None:
+        loosening.permit(tx, loosened(tx, locked, period, limit_micros), by=by, now=now)
+    usage = set_limit(tx, account_id, period, limit_micros, now=now, by=by)
+    if period is Period.DAY:
+        ramp_store.cap(tx, account_id, limit_micros)
+    return usage
+
+
+def loosened(
+    connection: Connection, account: Account, period: Period, limit_micros: int | None
+) -> Loosening | None:
+    """What a limit would loosen if it were set now; None: nothing."""
+    return rules.of_limit(
+        account,
+        account_store.limits(connection, [account.id]).get(account.id, ()),
+        period,
+        limit_micros,
+        may_spend=account.scope is Scope.AGENT and _may_spend(connection, account.subject),
+        since=account_store.limited_at(connection, account.id, period),
+    )
 
 
 def account(connection: Connection, account_id: int) -> Account:
@@ -119,11 +140,12 @@ def of_user(tx: Connection, user: str, currency: str, *, now: datetime) -> Accou
     return _opened(tx, NewAccount(Scope.USER, user, currency, Money.REAL), now)
 
 
-def chain(connection: Connection, account: Account, *, campaign: str | None = None) -> tuple[int, ...]:
+def chain(connection: Connection, account: Account, *, campaign: str | None = None) -> list[Account]:
     """Every account that binds what is spent from one, itself included, as far as they are opened.
 
-    An agent's spending counts for its owner, his team, the campaign and everything; a user's for his team and
-    everything; any other for everything. All in the same currency and kind of money.
+    In the order of their ids. An agent's spending counts for its owner, their team, the campaign and
+    everything; a user's for their team and everything; any other for everything. All in the same currency and
+    kind of money.
     """
     subjects = {(account.scope, account.subject), (Scope.GLOBAL, "")}
     user = account.subject if account.scope is Scope.USER else None
@@ -135,8 +157,7 @@ def chain(connection: Connection, account: Account, *, campaign: str | None = No
         subjects |= {(Scope.TEAM, team)} if team is not None else set()
     if campaign:
         subjects.add((Scope.CAMPAIGN, campaign))
-    found = account_store.find_many(connection, subjects, currency=account.currency, money=account.money)
-    return tuple(each.id for each in found)
+    return account_store.find_many(connection, subjects, currency=account.currency, money=account.money)
 
 
 def accounts(
@@ -159,9 +180,8 @@ def usages_of(connection: Connection, owners: Sequence[Account], *, now: datetim
     """As ``usages``, of many accounts by their ids."""
     limits = account_store.limits(connection, [owner.id for owner in owners])
     empty = [_empty(owner, limit, now) for owner in owners for limit in limits[owner.id]]
-    needed = {(usage.account_id, usage.period, usage.window.starts_at): usage for usage in empty}
     found: dict[int, list[Usage]] = {owner.id: [] for owner in owners}
-    for usage in (needed | ledger_store.read_windows(connection, needed)).values():
+    for usage in ledger_store.present(connection, empty, now=now):
         found[usage.account_id].append(usage)
     return found
 
@@ -191,34 +211,16 @@ def limited(
         except Exception as error:
             if unread is not None:
                 unread[account] = error
-    needed = {(usage.account_id, usage.period, usage.window.starts_at): usage for usage in empty}
-    booked = ledger_store.read_windows(connection, needed) if needed else {}
-    return [(owners[usage.account_id], usage) for usage in (needed | booked).values()]
+    usages = ledger_store.present(connection, empty, now=now)
+    return [(owners[usage.account_id], usage) for usage in usages]
 
 
 def _opened(tx: Connection, new: NewAccount, now: datetime) -> Account:
     return account_store.find(tx, new) or open_account(tx, new, now=now)
 
 
-def _use_approval(
-    tx: Connection, account: Account, period: Period, limit_micros: int | None, by: Principal, now: datetime
-) -> None:
-    limits = account_store.limits(tx, [account.id])[account.id]
-    before = next((limit.limit_micros for limit in limits if limit.period is period), None)
-    if before is None or (limit_micros is not None and limit_micros <= before):
-        return
-    if limit_micros is None:
-        raise Forbidden("A limit of real money is taken away by an admin; ask for approval of a higher one.")
-    approvals.use(
-        tx,
-        Purpose.LIMIT,
-        f"account {account.id}",
-        used_for=f"{period} limit of {limit_micros} micros",
-        by=by,
-        now=now,
-        amount_micros=limit_micros,
-        currency=account.currency,
-    )
+def _may_spend(connection: Connection, agent_id: str) -> bool:
+    return promotion_store.has_promoted(connection, int(agent_id))
 
 
 def _audit(tx: Connection, before: Sequence[Limit], limit: Limit, by: Principal, now: datetime) -> None:
@@ -240,5 +242,8 @@ def _agent_type(tx: Connection, subject: str) -> AgentType:
     return agent.type
 
 
-def _is_limit(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_MICROS
+def _check_limit(value: object) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_MICROS:
+        raise InvalidInput(f"A limit must be 0 to {MAX_MICROS} whole micros, or none; got {value!r}.")

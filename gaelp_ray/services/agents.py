@@ -75,6 +75,14 @@ def recorded(agent: Agent | None, agent_id: int, by: Principal) -> Agent:
     return agent
 
 
+def owner(connection: Connection, agent_id: int) -> str:
+    """Whose an agent is, deleted or not; raises ``NotFound`` for one that never was."""
+    found = agent_store.owner(connection, agent_id)
+    if found is None:
+        raise NotFound(f"There is no agent {agent_id}.")
+    return found
+
+
 def page(
     connection: Connection, wanted: AgentFilter, *, by: Principal, before: int | None, limit: int
 ) -> list[Agent]:

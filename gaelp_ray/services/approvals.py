@@ -8,10 +8,15 @@ from sqlalchemy import Connection
 
 from gaelp_ray.domain import approvals as rules
 from gaelp_ray.domain.access import SYSTEM, Principal
-from gaelp_ray.domain.approvals import Approval, NewApproval, Purpose
-from gaelp_ray.domain.errors import NotEligible, NotFound
-from gaelp_ray.services import audit, roles
+from gaelp_ray.domain.approvals import Approval, Electorate, Need, NewApproval, Purpose
+from gaelp_ray.domain.errors import NotFound
+from gaelp_ray.domain.roles import Role
+from gaelp_ray.services import audit, roles, stakes
 from gaelp_ray.store import approvals as approval_store
+from gaelp_ray.store import roles as role_store
+
+#: Approvals that a refusal says something about.
+_TOLD = 3
 
 
 def request(tx: Connection, new: NewApproval, *, by: Principal, now: datetime) -> Approval:
@@ -22,6 +27,8 @@ def request(tx: Connection, new: NewApproval, *, by: Principal, now: datetime) -
         "subject": new.subject,
         "amount_micros": new.amount_micros,
         "currency": new.currency,
+        "period": new.period,
+        "change": new.change,
         "reason": new.reason,
         "needed": new.needed,
         "expires_at": approval.expires_at,
@@ -35,8 +42,15 @@ def vote(
 ) -> Approval:
     """Approve or reject. Raises what ``domain.approvals.vote`` raises."""
     before = _locked(tx, approval_id)
-    held = roles.of_user(tx, by.user)
-    after = rules.vote(before, approves=approves, reason=reason, by=by, roles=held, now=now)
+    after = rules.vote(
+        before,
+        approves=approves,
+        reason=reason,
+        by=by,
+        roles=roles.of_user(tx, by.user),
+        now=now,
+        electorate=_electorate(tx, before, by),
+    )
     approval_store.add_vote(tx, approval_id, after.votes[-1])
     _save(tx, "approval.approve" if approves else "approval.reject", before, after, by, now, reason)
     return after
@@ -49,40 +63,32 @@ def withdraw(tx: Connection, approval_id: int, *, by: Principal, now: datetime) 
     return after
 
 
-def use(
-    tx: Connection,
-    purpose: Purpose,
-    subject: str,
-    *,
-    used_for: str,
-    by: Principal,
-    now: datetime,
-    needed: int = rules.TWO_PEOPLE,
-    amount_micros: int | None = None,
-    currency: str | None = None,
-) -> Approval:
-    """Use up the smallest valid approval that covers this. Raises ``NotEligible`` if there is none."""
-    for found in approval_store.lock_valid(tx, purpose, subject, now=now):
-        enough = amount_micros is None or rules.covers(found, amount_micros, currency)
-        if enough and found.needed >= needed:
-            break
-    else:
-        raise NotEligible(
-            f"No valid approval of {needed} people covers {purpose} of {subject}; ask for one first.",
-            purpose=str(purpose),
-            subject=subject,
-        )
-    used = rules.use(
-        found,
-        purpose=purpose,
-        subject=subject,
-        used_for=used_for,
-        now=now,
-        amount_micros=amount_micros,
-        currency=currency,
-    )
-    _save(tx, "approval.use", found, used, by, now)
+def find(tx: Connection, need: Need, *, by: Principal | None = None, now: datetime) -> Approval:
+    """The smallest approval that does for what is needed, its row held; raises ``NotEligible`` if none does.
+
+    ``by``: who does what was approved; theirs is none of the votes. It is used up by ``use`` once what it
+    permits is really done.
+    """
+    why = []
+    for each in approval_store.lock_valid(tx, need.purpose, need.subject, now=now):
+        wrong = _lacking(tx, each, need, by, now)
+        if wrong is None:
+            return each
+        why.append(wrong)
+    raise need.refusal(why[-_TOLD:])
+
+
+def use(tx: Connection, approval: Approval, *, used_for: str, by: Principal, now: datetime) -> Approval:
+    """Use up an approval that ``find`` has found in this transaction."""
+    used = rules.use(approval, used_for=used_for)
+    _save(tx, "approval.use", approval, used, by, now)
     return used
+
+
+def is_there(connection: Connection, need: Need, *, now: datetime) -> bool:
+    """Whether ``find`` would find one now, whoever asks."""
+    found = approval_store.valid(connection, need.purpose, need.subject, now=now)
+    return any(_lacking(connection, each, need, None, now) is None for each in found)
 
 
 def expire_due(tx: Connection, *, now: datetime) -> int:
@@ -117,6 +123,21 @@ def page(
         connection, purpose=purpose, subject=subject, requested_by=requested_by, after=after, limit=limit
     )
     return [approval.at(now) for approval in found]
+
+
+def _lacking(
+    connection: Connection, approval: Approval, need: Need, by: Principal | None, now: datetime
+) -> str | None:
+    user = None if by is None else by.user
+    return rules.lacking(approval, need, _electorate(connection, approval), now, by=user)
+
+
+def _electorate(connection: Connection, approval: Approval, voter: Principal | None = None) -> Electorate:
+    """Who has the role of approver now, of those who voted, and who has a stake in what is approved."""
+    voters = {each.voter for each in approval.votes} | ({voter.user} if voter is not None else set())
+    return Electorate(
+        role_store.having(connection, Role.APPROVER, voters), stakes.of_approval(connection, approval)
+    )
 
 
 def _sees_all(connection: Connection, by: Principal) -> bool:

@@ -13,9 +13,18 @@ from sqlalchemy import Connection
 from gaelp_ray.domain.attempts import Outcome, Seat
 from gaelp_ray.domain.checkpoints import CheckpointRecord, Retention, expendable
 from gaelp_ray.domain.duties import Failed, isolated
+from gaelp_ray.domain.endings import storable
 from gaelp_ray.domain.jobs import EndCause, Job, JobEvent, JobState
 from gaelp_ray.domain.metrics import MetricPoint
-from gaelp_ray.domain.retries import INFRASTRUCTURE, RETRYABLE, RetryPolicy, as_ordered, judge
+from gaelp_ray.domain.retries import (
+    INFRASTRUCTURE,
+    RETRYABLE,
+    RetryPolicy,
+    as_ordered,
+    given_up,
+    is_instant,
+    judge,
+)
 from gaelp_ray.services import costs
 from gaelp_ray.services.transitions import move
 from gaelp_ray.store import attempts as attempt_store
@@ -100,21 +109,27 @@ def finish(
 ) -> JobState | None:
     """End an attempt and move its job on. None: it had ended already, and nothing changed.
 
-    ``token`` is None when the launcher, not the process, saw the end.
+    ``token`` is None when the launcher, not the process, saw the end. Whatever the outcome holds is made such
+    that it can be stored.
     """
     job = job_store.lock_of_attempt(tx, attempt_id)
-    if job is None:
+    attempt = attempt_store.lock_live(tx, attempt_id, token)
+    if job is None or attempt is None:
         return None
-    outcome = _as_ordered(job, outcome)
+    outcome = storable(_as_ordered(job, outcome))
+    instant = is_instant(outcome, claimed_at=attempt.claimed_at, saved_at=attempt.saved_at, now=now)
+    instant_losses = job.instant_losses + 1 if instant else 0
+    if instant_losses >= policy.instant_cap:
+        outcome = given_up(outcome, instant_losses)
     ended = attempt_store.end_if_live(tx, attempt_id, outcome, now=now, token=token)
-    if ended is None:
-        return None
+    assert ended is not None, "its row is held"
     outbox.drop_of_attempt(tx, attempt_id, now=now)
     verdict = judge(
         job.state,
         outcome.cause,
         failures=job.failures,
         losses=job.losses,
+        instant_losses=instant_losses,
         max_retries=job.max_retries,
         policy=policy,
         now=now,
@@ -125,6 +140,7 @@ def finish(
         "not_before": verdict.not_before,
         "failures": job.failures + (outcome.cause in RETRYABLE),
         "losses": job.losses + (outcome.cause in INFRASTRUCTURE),
+        "instant_losses": instant_losses,
         "preemptions": job.preemptions + (outcome.cause is EndCause.PREEMPTED),
     }
     if outcome.result is not None:
@@ -133,6 +149,8 @@ def finish(
         {"exit_code": outcome.exit_code} if outcome.exit_code is not None else {}
     )
     state = move(tx, job, verdict.event, now=now, why=outcome.message, data=data, values=columns)
+    for words in outcome.notices:
+        job_store.add_notice(tx, job.id, words)
     costs.settle(tx, ended.attempt, ended.token, now=now)
     return state
 
@@ -168,6 +186,7 @@ def save_checkpoint(
     *,
     step: int,
     uri: str,
+    address: str = "",
     digest: str,
     size_bytes: int,
     metrics: Mapping[str, float],
@@ -177,6 +196,7 @@ def save_checkpoint(
 ) -> list[CheckpointRecord] | None:
     """Record a checkpoint whose files are complete, and the metric points up to it.
 
+    ``address`` is ``uri`` relative to the storage's root.
     Returns the checkpoints that retention lets go.
     None: the attempt has ended, so its checkpoint does not count.
     """
@@ -190,6 +210,7 @@ def save_checkpoint(
         attempt_id=attempt_id,
         step=step,
         uri=uri,
+        address=address,
         digest=digest,
         size_bytes=size_bytes,
         metrics=metrics,
@@ -197,13 +218,33 @@ def save_checkpoint(
     )
     attempt_store.saved(tx, attempt_id, now=now)
     metric_store.add(tx, points)
-    let_go = expendable(checkpoint_store.of_job(tx, attempt.job_id), keep)
+    kept = checkpoint_store.of_job(tx, attempt.job_id)
+    let_go = expendable(kept, keep, in_use=checkpoint_store.in_use(tx, [c.id for c in kept]))
     checkpoint_store.mark_deleted(tx, [c.id for c in let_go], now=now)
     return let_go
 
 
-def append_log(tx: Connection, attempt_id: int, start_byte: int, content: bytes, *, now: datetime) -> None:
+def resumed(tx: Connection, attempt_id: int, token: UUID, *, step: int | None, words: str) -> None:
+    """An attempt goes on from another step than it was to, None from the beginning; its owner is told why."""
+    job = job_store.lock_of_attempt(tx, attempt_id)
+    if job is not None and attempt_store.resumed(tx, attempt_id, token, step):
+        job_store.add_notice(tx, job.id, words)
+
+
+def append_log(
+    tx: Connection,
+    attempt_id: int,
+    start_byte: int,
+    content: bytes,
+    *,
+    now: datetime,
+    limit_bytes: int | None = None,
+) -> None:
+    """Store a piece of a log, of which the beginning and the end are kept where it passes its limit."""
     log_store.append(tx, attempt_id, start_byte, content, now=now)
+    end = start_byte + len(content)
+    if limit_bytes is not None and end > limit_bytes:
+        log_store.shorten(tx, attempt_id, end_byte=end, limit_bytes=limit_bytes)
 
 
 def seen(tx: Connection, attempt_ids: Sequence[int], *, now: datetime) -> None:

@@ -8,19 +8,22 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from gaelp_ray.domain import loosening as looser
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.agents import AgentStatus, AgentType
 from gaelp_ray.domain.budgets import Alert, Usage
 from gaelp_ray.domain.errors import Forbidden, GaelpError, NotEligible, NotFound
-from gaelp_ray.domain.ledger import Account, HeldMoney, Money, NewAccount, Scope
+from gaelp_ray.domain.ledger import Account, HeldMoney, HoldState, Money, NewAccount, Scope
+from gaelp_ray.domain.loosening import Loosening
 from gaelp_ray.domain.roles import Role
 from gaelp_ray.domain.windows import Period
-from gaelp_ray.services import accounts, promotions, roles, statements
+from gaelp_ray.services import accounts, loosening, members, promotions, roles, statements
 from gaelp_ray.store import accounts as account_store
 from gaelp_ray.store import agents as agent_store
 from gaelp_ray.store import ledger as ledger_store
 from gaelp_ray.store import quotas as quota_store
 from gaelp_ray.store.accounts import Reader
+from gaelp_ray.store.positions import Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +41,51 @@ class Purse:
     """An account, for somebody who may book on it."""
 
     account: Account
-    #: Every account that what is booked spans.
+    #: Every account that what is held spans.
     account_ids: tuple[int, ...]
+    #: What its caller named them by; others may be bound later.
+    named: str | None = None
+    #: An operator books: also what passed no hold, and on accounts that others share.
+    operates: bool = False
+    #: Of these accounts the agent's own and its owner's.
+    own_ids: tuple[int, ...] = ()
+    campaign: str | None = None
 
     @property
     def gated(self) -> bool:
         """What is held of it goes through the gate for real money."""
         return self.account.scope is Scope.AGENT and self.account.money is Money.REAL
+
+    @property
+    def charged_ids(self) -> tuple[int, ...]:
+        """The accounts that a spend without a hold is booked on.
+
+        An operator's counts everywhere. An owner's counts in the agent's own account and theirs, for what
+        others share is charged only by what passed a hold. Raises ``Forbidden`` for real money, and for a
+        campaign.
+        """
+        if self.operates:
+            return self.account_ids
+        if self.account.money is Money.REAL:
+            raise Forbidden(
+                "Real money that was spent without a hold is recorded by an operator or by a report of its "
+                "platform; hold it before it is spent."
+            )
+        if self.campaign is not None:
+            raise Forbidden(
+                f"The budget of campaign {self.campaign!r:.100} is shared, so it is charged by what was held "
+                "first; hold the money, or leave `campaign` out."
+            )
+        return self.own_ids
+
+    def may_settle(self, held: HeldMoney, spent_micros: int) -> bool:
+        """Whether so much of a hold may be settled: past the hold, only by who may charge its accounts."""
+        if self.operates:
+            return True
+        if self.account.money is Money.REAL:
+            return held.state is not HoldState.EXPIRED and spent_micros <= held.held_micros
+        most = held.posted_micros if held.state is HoldState.EXPIRED else held.held_micros
+        return spent_micros <= most or set(held.account_ids) <= set(self.own_ids)
 
 
 def open_account(
@@ -52,14 +93,21 @@ def open_account(
 ) -> Account:
     """Open an account with its limits; one that was opened so before is returned, limited anew.
 
-    An owner may open accounts of simulated money for his agents, operators every account.
+    An owner may open accounts of simulated money for their agents, operators every account. Another one of
+    real money for an agent, in another currency, passes ``loosening.permit`` with its limits.
     """
     own = new.scope is Scope.AGENT and new.money is Money.SIMULATED and _owner(tx, new.subject) == by.user
     if not own:
         roles.require(tx, Role.OPERATOR, by=by)
+    opened = account_store.find(tx, new) is not None
     account = accounts.open_account(tx, new, now=now, by=by)
+    another = None if opened else _another(tx, account, limits)
+    loosening.permit(tx, another, by=by, now=now)
     for period, limit_micros in limits.items():
-        set_limit(tx, account.id, period, limit_micros, by=by, now=now)
+        if another is not None:
+            accounts.set_limit(tx, account.id, period, limit_micros, by=by, now=now)
+        else:
+            set_limit(tx, account.id, period, limit_micros, by=by, now=now)
     return account
 
 
@@ -86,9 +134,9 @@ def visible(connection: Connection, account_id: int, *, by: Principal) -> Accoun
 
 
 def bookable(connection: Connection, account_id: int, *, by: Principal) -> Account:
-    """The account, if the caller may book on it: it is his agent's, or he is an operator.
+    """The account, if the caller may book on it: it is their agent's, or they are an operator.
 
-    Raises ``NotFound`` for one that he may not see, ``Forbidden`` for one that he may only see.
+    Raises ``NotFound`` for one that they may not see, ``Forbidden`` for one that they may only see.
     """
     account = account_store.get(connection, account_id)
     if account is not None and _may_book(connection, account, by):
@@ -101,9 +149,20 @@ def bookable(connection: Connection, account_id: int, *, by: Principal) -> Accou
 
 
 def purse(connection: Connection, ask: Ask) -> Purse:
-    """Raises what ``bookable`` raises."""
+    """Raises what ``bookable`` raises, and ``Forbidden`` for a campaign that the caller may not charge."""
     account = bookable(connection, ask.account_id, by=ask.by)
-    return Purse(account, accounts.chain(connection, account, campaign=ask.campaign))
+    chain = accounts.chain(connection, account, campaign=ask.campaign)
+    operates = _operates(connection, ask.by)
+    if not operates:
+        members.require(connection, chain, user=ask.by.user)
+    return Purse(
+        account,
+        tuple(each.id for each in chain),
+        f"budget {account.id} campaign {ask.campaign or ''}",
+        operates,
+        tuple(each.id for each in chain if each.scope in {Scope.AGENT, Scope.USER}),
+        ask.campaign or None,
+    )
 
 
 def purses(connection: Connection, asked: Iterable[Ask]) -> dict[Ask, Purse | GaelpError]:
@@ -153,14 +212,26 @@ def holds(connection: Connection, keys: Iterable[str]) -> dict[str, HeldMoney]:
 
 
 def alerts(
-    connection: Connection, *, by: Principal, account_id: int | None = None, after: int = 0, limit: int
+    connection: Connection, account_id: int, *, by: Principal, after: int = 0, limit: int
 ) -> list[tuple[int, Alert]]:
-    """Of one account, or for operators of all; ids above ``after``."""
-    if account_id is None:
-        roles.require(connection, Role.OPERATOR, by=by)
-    else:
-        visible(connection, account_id, by=by)
-    return statements.alerts(connection, account_id=account_id, after=after, limit=limit)
+    """Of one account, ids above ``after``."""
+    visible(connection, account_id, by=by)
+    return statements.alerts(connection, account_id, after=after, limit=limit)
+
+
+def all_alerts(
+    connection: Connection, *, by: Principal, after: Position | None = None, limit: int
+) -> list[tuple[Position, Alert]]:
+    """Of every account, each with its place. Needs the role of an operator."""
+    roles.require(connection, Role.OPERATOR, by=by)
+    return statements.all_alerts(connection, after=after, limit=limit)
+
+
+def _another(
+    connection: Connection, account: Account, limits: Mapping[Period, int | None]
+) -> Loosening | None:
+    others = account_store.of_subject(connection, account.scope, account.subject)
+    return looser.of_opening(account, [each for each in others if each.id != account.id], limits)
 
 
 def _may_book(connection: Connection, account: Account, by: Principal) -> bool:

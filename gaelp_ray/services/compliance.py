@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
+from gaelp_ray.domain import periods, spreadsheets
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.approvals import Approval
 from gaelp_ray.domain.audit import Sealed
-from gaelp_ray.domain.errors import InvalidInput
 from gaelp_ray.domain.roles import Role
 from gaelp_ray.services import roles
 from gaelp_ray.store import approvals as approval_store
@@ -40,12 +38,8 @@ def report(
 
 def to_csv(found: Mapping[str, Sequence[Row]]) -> str:
     """A report as CSV, with a line of ``COLUMNS`` first."""
-    written = io.StringIO()
-    writer = csv.DictWriter(written, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for section in found.values():
-        writer.writerows(section)
-    return written.getvalue()
+    rows = [[row[column] for column in COLUMNS] for section in found.values() for row in section]
+    return spreadsheets.written([COLUMNS, *rows], end="\n")
 
 
 def rows(
@@ -53,8 +47,7 @@ def rows(
 ) -> Iterator[Row]:
     """Flat rows of ``COLUMNS``, for CSV: what happened from ``since`` on and before ``until``."""
     roles.require(connection, Role.AUDITOR, by=by)
-    if not since < until:
-        raise InvalidInput("`since` must lie before `until`.")
+    periods.check(since, until)
     yield from _spend(connection, since, until)
     yield from _holds(connection, since, until)
     yield from _violations(connection, since, until)

@@ -10,8 +10,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from gaelp_ray.domain.attempts import LaunchOrder, ResumePoint
-from gaelp_ray.domain.checkpoints import CheckpointRecord
+from gaelp_ray.domain.attempts import LaunchOrder, ResumePoint, ResumePoints
+from gaelp_ray.domain.checkpoints import FROM_JOB, CheckpointRecord
 from gaelp_ray.domain.duties import Failed, isolated
 from gaelp_ray.domain.forecast import LONGEST_S, bounded
 from gaelp_ray.domain.jobs import EndCause
@@ -22,7 +22,6 @@ from gaelp_ray.domain.safety.rewards import RewardClip
 from gaelp_ray.services import accounts as account_service
 from gaelp_ray.services import attempts as attempt_service
 from gaelp_ray.services import costs, policies
-from gaelp_ray.services.submissions import FROM_JOB
 from gaelp_ray.store import attempts as attempt_store
 from gaelp_ray.store import checkpoints as checkpoint_store
 from gaelp_ray.store import launchers as launcher_store
@@ -137,6 +136,15 @@ def _read_orders(
     return [found.get(order_id) for order_id in order_ids]
 
 
+def resume_points(connection: Connection, job_id: int, from_job: int | None) -> ResumePoints:
+    """The checkpoints that are kept of a job and of the one it starts from, the last saved first."""
+    own, inputs = (
+        tuple(map(_point, reversed(checkpoint_store.of_job(connection, each)))) if each is not None else ()
+        for each in (job_id, from_job)
+    )
+    return ResumePoints(own, inputs)
+
+
 def deliver(
     tx: Connection, orders: Orders, *, launched: Sequence[int], incarnation: UUID, now: datetime
 ) -> dict[int, Exception]:
@@ -145,6 +153,9 @@ def deliver(
     Returns attempts that this could not be noted of, and why. They run all the same.
     """
     failed = attempt_service.launched(tx, launched, incarnation, now=now)
+    for order in orders.launches:
+        if order.input_checkpoint is not None:
+            attempt_store.works_on(tx, order.attempt_id, order.input_checkpoint.id)
     outbox.mark_delivered(tx, orders.ids, now=now)
     return failed
 
@@ -213,7 +224,9 @@ def _launch_order(
         timeout_cause=timeout_cause,
         stop_grace_s=stop_grace_s,
         resume_from=_resume_point(checkpoints.get(row.job_id)),
+        left_s=None if row.deadline is None else _left_s(row.deadline, now),
         input_checkpoint=_resume_point(checkpoints.get(source)) if source is not None else None,
+        from_job=source,
         money=Money(row.money),
         currency=account[0],
         account_ids=account[1],
@@ -223,7 +236,7 @@ def _launch_order(
 def _spent_from(connection: Connection, account_id: int) -> tuple[str, tuple[int, ...]]:
     """The currency of an account, and all accounts that bind what is spent from it."""
     account = account_service.account(connection, account_id)
-    return account.currency, account_service.chain(connection, account)
+    return account.currency, tuple(each.id for each in account_service.chain(connection, account))
 
 
 def _reward_clips(connection: Connection, agent_id: int) -> tuple[RewardClip, ...]:
@@ -232,9 +245,22 @@ def _reward_clips(connection: Connection, agent_id: int) -> tuple[RewardClip, ..
 
 
 def _resume_point(record: CheckpointRecord | None) -> ResumePoint | None:
-    if record is None:
-        return None
-    return ResumePoint(uri=record.uri, digest=record.digest, step=record.step, metrics=record.metrics)
+    return None if record is None else _point(record)
+
+
+def _point(record: CheckpointRecord) -> ResumePoint:
+    return ResumePoint(
+        uri=record.uri,
+        digest=record.digest,
+        step=record.step,
+        metrics=record.metrics,
+        address=record.address,
+        id=record.id,
+    )
+
+
+def _left_s(deadline: datetime, now: datetime) -> float:
+    return min(float(LONGEST_S), max(0.0, (deadline - now).total_seconds()))
 
 
 def _time_limit(
@@ -243,7 +269,7 @@ def _time_limit(
     """How long the attempt may run, and why no longer."""
     if deadline is None:
         return timeout_s, EndCause.TIMEOUT
-    left_s = min(LONGEST_S, max(0.0, (deadline - now).total_seconds()))
+    left_s = _left_s(deadline, now)
     if timeout_s is not None and timeout_s <= left_s:
         return timeout_s, EndCause.TIMEOUT
     return left_s, EndCause.DEADLINE

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection
 
-from gaelp_ray.domain.booking import decide
-from gaelp_ray.domain.errors import NotFound
+from gaelp_ray.domain.booking import Changes, decide
+from gaelp_ray.domain.errors import IdempotencyConflict, NotFound, Unavailable, Unbookable
 from gaelp_ray.domain.ledger import Expire, HeldMoney, Outcome, Receipt, Request
 from gaelp_ray.store import ledger as ledger_store
+from gaelp_ray.store.engine import translate
+
+log = logging.getLogger(__name__)
 
 
 def apply(tx: Connection, requests: Sequence[Request], *, now: datetime) -> list[Outcome]:
@@ -20,22 +24,58 @@ def apply(tx: Connection, requests: Sequence[Request], *, now: datetime) -> list
     remembered: once the transaction is committed, ``domain.ledger.granted`` turns an outcome into its receipt
     or raises the refusal.
     """
-    if not requests:
-        return []
-    changes = decide(ledger_store.lock_book(tx, requests, now=now), requests, now)
-    ledger_store.write(tx, changes)
-    return changes.outcomes
+    return _apply(tx, requests, now=now).outcomes
 
 
 def expire_due(tx: Connection, *, now: datetime, limit: int = 500) -> int:
     """End holds that are past their time, at most ``limit``; returns how many were ended.
 
     A hold that is past its time can no longer be posted or voided, whether or not this has run; until it has,
-    its money stays held.
+    its money stays held. One that cannot be ended is set aside for a while and logged, and keeps nobody else:
+    the proof of the ledger finds it until somebody has looked.
     """
     due = ledger_store.due(tx, now=now, limit=limit)
-    outcomes = apply(tx, [Expire(hold_key=key) for key in due], now=now)
-    return sum(isinstance(outcome, Receipt) for outcome in outcomes)
+    # All of them now and in their order, whoever is tried alone later.
+    ledger_store.lock_accounts_of(tx, due)
+    left = _expire(tx, due, now)
+    if left is None:
+        alone = {key: _expire(tx, [key], now) for key in due}
+        left = [key for key, found in alone.items() if found != []]
+    return len(due) - len(left)
+
+
+def _expire(tx: Connection, due: Sequence[str], now: datetime) -> list[str] | None:
+    """End these holds and return those that were not; None if that failed, and changed nothing."""
+    try:
+        with tx.begin_nested():
+            changes = _apply(tx, [Expire(hold_key=key) for key in due], now=now)
+    except Exception as error:
+        if isinstance(translate(error), Unavailable):
+            raise  # The fault of no hold: the whole is tried again.
+        if len(due) == 1:
+            _set_aside(tx, due[0], error, now)
+        return None
+    for key, outcome in zip(due, changes.outcomes, strict=True):
+        # What was answered before, though it is pending all the same, or cannot be booked. Any other answer
+        # is of a hold that somebody resolved meanwhile.
+        if key not in changes.resolved and isinstance(outcome, Unbookable | Receipt | IdempotencyConflict):
+            _set_aside(tx, key, outcome, now)
+    return [key for key in due if key not in changes.resolved]
+
+
+def _set_aside(tx: Connection, key: str, why: object, now: datetime) -> None:
+    tries = ledger_store.set_aside(tx, key, str(why), now=now)
+    log.error("a hold cannot be ended", extra={"hold": key, "tries": tries, "reason": str(why)})
+
+
+def _apply(tx: Connection, requests: Sequence[Request], *, now: datetime) -> Changes:
+    if not requests:
+        return Changes(now)
+    changes = decide(ledger_store.lock_book(tx, requests, now=now), requests, now)
+    for request, fault in changes.faults:
+        log.error("an operation cannot be booked", exc_info=fault, extra={"key": request.key})
+    ledger_store.write(tx, changes)
+    return changes
 
 
 def hold(connection: Connection, key: str) -> HeldMoney:
@@ -43,6 +83,11 @@ def hold(connection: Connection, key: str) -> HeldMoney:
     if found is None:
         raise NotFound(f"There is no hold {key!r}.")
     return found
+
+
+def holds(connection: Connection, keys: Iterable[str]) -> dict[str, HeldMoney]:
+    """By key; those that do not exist are left out."""
+    return ledger_store.get_holds(connection, keys)
 
 
 def pending_holds(connection: Connection, account_id: int, *, limit: int) -> list[HeldMoney]:

@@ -8,7 +8,6 @@ from sqlalchemy import Connection
 
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.errors import NotFound
-from gaelp_ray.domain.jobs import TERMINAL
 from gaelp_ray.services import jobs as job_service
 from gaelp_ray.store import attempts as attempt_store
 from gaelp_ray.store import logs as log_store
@@ -44,25 +43,21 @@ def tail(connection: Connection, attempt_id: int, *, lines: int) -> LogPart:
     # Asked before reading, so that "complete" is never said of a log that grew in between.
     ended = _ended(connection, attempt_id)
     size = log_store.size(connection, attempt_id)
-    begin, content = max(0, size - CHUNK), b""
-    while missing := size - begin - len(content):
-        piece = log_store.read(connection, attempt_id, from_byte=begin + len(content), limit=missing)
+    position, content = max(0, size - CHUNK), b""
+    while position < size:
+        piece, position = log_store.read(connection, attempt_id, from_byte=position, limit=size - position)
         if not piece:
             break
         content += piece
     kept = b"".join(content.splitlines(keepends=True)[-lines:]) if lines else b""
-    return LogPart(attempt_id, kept, next_byte=begin + len(content), complete=ended)
+    return LogPart(attempt_id, kept, next_byte=position, complete=ended)
 
 
 def read_on(connection: Connection, attempt_id: int, *, from_byte: int) -> LogPart:
     """What came after ``from_byte``."""
     ended = _ended(connection, attempt_id)
-    content = log_store.read(connection, attempt_id, from_byte=from_byte, limit=CHUNK)
-    return LogPart(attempt_id, content, next_byte=from_byte + len(content), complete=ended and not content)
-
-
-def finished(connection: Connection, job_id: int, *, by: Principal) -> bool:
-    return job_service.get(connection, job_id, by=by).state in TERMINAL
+    content, position = log_store.read(connection, attempt_id, from_byte=from_byte, limit=CHUNK)
+    return LogPart(attempt_id, content, next_byte=position, complete=ended and not content)
 
 
 def _ended(connection: Connection, attempt_id: int) -> bool:

@@ -8,7 +8,9 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from gaelp_ray.domain.access import Principal
+from gaelp_ray.domain.errors import InvalidInput
 from gaelp_ray.domain.metrics import MetricPoint, check_values
+from gaelp_ray.domain.periods import LEEWAY
 from gaelp_ray.services import agents as agent_service
 from gaelp_ray.store import jobs as job_store
 from gaelp_ray.store import metrics as metric_store
@@ -39,8 +41,13 @@ def record_external(
     source: str = "external",
     at: datetime | None = None,
 ) -> MetricPoint:
-    """Store values that an outside source reports about an agent."""
+    """Store values that an outside source reports about an agent.
+
+    Raises ``InvalidInput`` for values of the future: nothing was measured there yet.
+    """
     agent_service.get(tx, agent_id, by=by)
+    if at is not None and at > now + LEEWAY:
+        raise InvalidInput(f"`at` lies in the future, {at.isoformat()}; report a value once it was measured.")
     point = MetricPoint(
         agent_id=agent_id, at=at or now, values=check_values(values), step=step, source=source
     )

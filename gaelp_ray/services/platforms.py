@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection
 
+from gaelp_ray.domain import periods
 from gaelp_ray.domain.access import SYSTEM, Principal
-from gaelp_ray.domain.ledger import Correct, HeldMoney, Outcome, Receipt
+from gaelp_ray.domain.errors import InvalidInput
+from gaelp_ray.domain.ledger import HeldMoney, Outcome, Receipt
+from gaelp_ray.domain.money import MAX_AMOUNT_MICROS
 from gaelp_ray.domain.platforms import DeliveryReport, Placements
-from gaelp_ray.domain.reconciliation import Mismatch, reconcile, repairs
+from gaelp_ray.domain.reconciliation import Corrected, Mismatch, reconcile, repairs
 from gaelp_ray.domain.roles import Role
 from gaelp_ray.services import audit, ledger, roles
 from gaelp_ray.store import accounts as account_store
@@ -24,9 +28,15 @@ def receive(
 ) -> int:
     """Store reports as they come; those that were received before are left. Returns how many are new.
 
-    Needs the role of an operator.
+    Needs the role of an operator. Raises ``InvalidInput`` for a cost that the ledger could not book.
     """
     roles.require(tx, Role.OPERATOR, by=by)
+    for report in reports:
+        if report.cost_micros > MAX_AMOUNT_MICROS:
+            raise InvalidInput(
+                f"`cost_micros` of an order may be at most {MAX_AMOUNT_MICROS}; got {report.cost_micros} for "
+                f"{report.order_key!r}."
+            )
     return platform_store.add(tx, reports, now=now)
 
 
@@ -52,7 +62,8 @@ def differences(
     an operator or auditor.
     """
     roles.require(connection, Role.OPERATOR, Role.AUDITOR, by=by)
-    return _compare(connection, platform, since, until, now, placed)[0]
+    periods.check(since, until)
+    return _compare(connection, platform, since, until, now, placed).mismatches
 
 
 def book(
@@ -64,29 +75,43 @@ def book(
     now: datetime,
     by: Principal = SYSTEM,
 ) -> list[Outcome]:
-    """Settle and correct the ledger to what a platform reports; asked again it changes nothing.
+    """Settle and correct the ledger to what a platform reports now; asked again it changes nothing.
 
+    The period says which orders are looked at: those of which reports came in it. What counts of each is the
+    report with the highest number, whenever it came, and everything that the ledger booked for the order, so
+    an older or narrower period that is asked for later finds nothing to do. Reports that come while a period
+    is asked for may be stored a little later; those of the last minutes before it are looked at as well.
     Needs the role of an operator.
     """
     roles.require(tx, Role.OPERATOR, by=by)
-    _, holds = _compare(tx, platform, since, until, now)
+    periods.check(since, until)
+    since -= periods.LEEWAY
+    holds = _compare(tx, platform, since, until, now).holds
     account_store.lock(tx, {i for held in holds.values() for i in held.account_ids})
-    # Once more, now that nobody else can resolve these holds.
-    found, holds = _compare(tx, platform, since, until, now)
-    asked = repairs(found, holds)
+    # Once more, now that nobody else can resolve these holds or correct them.
+    found = _compare(tx, platform, since, until, now)
+    locked = [each for each in found.mismatches if each.order_key in holds]
+    asked = repairs(locked, found.holds, found.corrected)
     outcomes = ledger.apply(tx, [repair.request for repair in asked], now=now)
     booked = [
         (repair, outcome)
         for repair, outcome in zip(asked, outcomes, strict=True)
         if isinstance(outcome, Receipt)
     ]
-    for repair, _ in booked:
-        if isinstance(repair.request, Correct):
-            platform_store.add_correction(tx, repair.order_key, repair.request.delta_micros)
+    touched = [repair.order_key for repair, _ in booked]
+    for order_key, corrected in platform_store.corrected(tx, touched).items():
+        platform_store.keep_correction(tx, order_key, corrected.micros)
     for repair, receipt in booked:
         after = {"operation": receipt.operation, "amount_micros": receipt.amount_micros}
         audit.record(tx, "ledger.reconcile", f"order {repair.order_key}", by=by, now=now, after=after)
     return outcomes
+
+
+@dataclass(frozen=True)
+class _Compared:
+    mismatches: list[Mismatch]
+    holds: dict[str, HeldMoney]
+    corrected: dict[str, Corrected]
 
 
 def _compare(
@@ -96,9 +121,9 @@ def _compare(
     until: datetime,
     now: datetime,
     placed: Sequence[str] = (),
-) -> tuple[list[Mismatch], dict[str, HeldMoney]]:
-    reports = platform_store.latest(connection, platform, since=since, until=until)
+) -> _Compared:
+    reports = platform_store.latest(connection, platform, since=since, until=until, placed=placed)
     keys = sorted({*placed, *(report.order_key for report in reports)})
     holds = ledger_store.get_holds(connection, keys)
     corrected = platform_store.corrected(connection, keys)
-    return reconcile(reports, holds, now, corrected=corrected), holds
+    return _Compared(reconcile(reports, holds, now, corrected=corrected), holds, corrected)

@@ -8,15 +8,15 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from gaelp_ray.domain import loosening as looser
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.agents import AgentType
-from gaelp_ray.domain.approvals import Purpose
 from gaelp_ray.domain.errors import InvalidInput, NotFound
 from gaelp_ray.domain.roles import Role
 from gaelp_ray.domain.safety import policies as rules
 from gaelp_ray.domain.safety.dry_run import Replayed, replay
 from gaelp_ray.domain.safety.policies import Attach, Attachment, Policy
-from gaelp_ray.services import agents, approvals, audit, roles
+from gaelp_ray.services import agents, audit, loosening, roles
 from gaelp_ray.store import agents as agent_store
 from gaelp_ray.store import policies as policy_store
 from gaelp_ray.store import reviews as review_store
@@ -38,16 +38,21 @@ def attach(
 ) -> Policy:
     """Attach a version, the newest unless named, in place of any other version of the same policy there.
 
-    Another version may ask for less: in place of one that binds real money it uses up an approval.
+    Another version may ask for less: in place of one that binds real money it passes ``loosening.permit``, as
+    does a first one that asks for less evidence than is asked for where no policy does.
     """
     roles.require(tx, Role.OPERATOR, by=by)
     policy = get(tx, name, version)
     if to.scope is Attach.AGENT and agent_store.get(tx, int(to.subject)) is None:
         raise NotFound(f"There is no agent {to.subject}.")
+    if _binds_real_money(tx, to):
+        # Two that are attached at once are judged one after the other.
+        policy_store.lock(tx)
+    weaker = _opens_the_gate(tx, policy, to)
     replaced = policy_store.detach(tx, name, to, by=by.user, now=now)
     policy_store.attach(tx, policy, to, by=by.user, now=now)
-    if replaced not in {None, policy.id}:
-        _use_approval(tx, name, to, used_for=f"attach {policy.label} to {_place(to)}", by=by, now=now)
+    if weaker or replaced not in {None, policy.id}:
+        _permit(tx, name, to, f"attach {policy.version} to {_place(to)}", by, now)
     before = None if replaced is None else {"policy_id": replaced}
     after = {"policy_id": policy.id, "policy": policy.label}
     audit.record(tx, "policy.attach", _place(to), by=by, now=now, before=before, after=after)
@@ -57,13 +62,13 @@ def attach(
 def detach(tx: Connection, name: str, to: Attachment, *, by: Principal, now: datetime) -> None:
     """Take a policy away. Raises ``NotFound`` if no version of it is attached there.
 
-    Where it binds real money this uses up an approval.
+    Where it binds real money this passes ``loosening.permit``.
     """
     roles.require(tx, Role.OPERATOR, by=by)
     removed = policy_store.detach(tx, name, to, by=by.user, now=now)
     if removed is None:
         raise NotFound(f"Policy {name[:140]!r} is not attached to {_place(to)}.")
-    _use_approval(tx, name, to, used_for=f"detach {name} from {_place(to)}", by=by, now=now)
+    _permit(tx, name, to, f"detach from {_place(to)}", by, now)
     before = {"policy_id": removed, "name": name}
     audit.record(tx, "policy.detach", _place(to), by=by, now=now, before=before)
 
@@ -138,12 +143,18 @@ def dry_run(
     return replay([policy], history, timezone=timezone)
 
 
-def _use_approval(
-    tx: Connection, name: str, to: Attachment, *, used_for: str, by: Principal, now: datetime
-) -> None:
-    """What makes real money less safe two people must have agreed to; an admin decides alone."""
-    if not by.admin and _binds_real_money(tx, to):
-        approvals.use(tx, Purpose.POLICY, f"policy {name}", used_for=used_for, by=by, now=now)
+def _permit(tx: Connection, name: str, to: Attachment, change: str, by: Principal, now: datetime) -> None:
+    if _binds_real_money(tx, to):
+        loosening.permit(tx, looser.of_policy(name, change), by=by, now=now)
+
+
+def _opens_the_gate(connection: Connection, policy: Policy, to: Attachment) -> bool:
+    """Whether a policy takes the place of the default gate for some agent, and asks for less."""
+    in_force = of_type(connection, AgentType.REAL_DEPLOYMENT)
+    if to.scope is Attach.AGENT:
+        in_force = of_agent(connection, int(to.subject)) + in_force
+    # What stands in its own way is about to be replaced.
+    return looser.asks_for_less(policy, [each for each in in_force if each.name != policy.name])
 
 
 def _binds_real_money(connection: Connection, to: Attachment) -> bool:

@@ -17,9 +17,10 @@ from gaelp_ray.domain.money import whole_micros
 from gaelp_ray.domain.ramps import LIVE_RAMPS, Ramp, RampState, Stage, Watch
 from gaelp_ray.domain.roles import Role
 from gaelp_ray.domain.safety.verdicts import Severity
-from gaelp_ray.domain.switches import Switch, SwitchScope, check_reason
+from gaelp_ray.domain.switches import EVERYTHING, Switch, SwitchScope, Target, check_reason
 from gaelp_ray.domain.windows import Period
-from gaelp_ray.services import accounts, audit, promotions, roles
+from gaelp_ray.services import accounts, audit, loosening, promotions, roles
+from gaelp_ray.store import accounts as account_store
 from gaelp_ray.store import agents as agent_store
 from gaelp_ray.store import ramps as ramp_store
 from gaelp_ray.store import reviews as review_store
@@ -41,8 +42,9 @@ def start(
     """Make a promoted version current, and limit its agent's day to the first share of the whole.
 
     The limit is one of ``account_id``, by default of the agent's main account. Needs the role of an operator.
-    Raises ``NotEligible`` for a version that was not promoted, ``Conflict`` for an agent that has a ramp
-    already.
+    A ramp that ends above the daily limit of now loosens it, and passes ``loosening.permit`` like that limit
+    itself. Raises ``NotEligible`` for a version that was not promoted, ``Conflict`` for an agent that has a
+    ramp already.
     """
     roles.require(tx, Role.OPERATOR, by=by)
     promotions.require_promoted(tx, version_id)
@@ -53,6 +55,11 @@ def start(
     assert agent is not None
     account = accounts.account(tx, agent.account_id if account_id is None else account_id)
     _require_own(account, agent.id)
+    if ramp_store.live_of_agent(tx, agent.id):
+        raise Conflict(f"Agent {agent.id} has a live ramp already; roll it back, or wait until it has ended.")
+    account_store.lock(tx, [account.id])
+    raised = accounts.loosened(tx, account, Period.DAY, ramp.full_day_micros)
+    loosening.permit(tx, raised, by=by, now=now)
     stored = ramp_store.add(
         tx,
         ramp,
@@ -82,17 +89,18 @@ def version(connection: Connection, agent_id: int, name: str, *, by: Principal) 
 def advance(tx: Connection, ramp_id: int, *, now: datetime) -> StoredRamp:
     """Take a ramp one step: up when its stage was held and healthy, back at the first trouble.
 
-    Trouble is an engaged kill switch of the agent, a halt by a policy, or values of the watched metric since
-    the stage began that are below the bar. A rollback points the agent to its previous version and lets it
-    spend nothing more today or later. While a switch of more than the agent is engaged the ramp stays as it
-    is.
+    Trouble is a kill switch of the agent that was engaged since the ramp began, released or not; a halt by a
+    policy since then; another current version; or values of the watched metric of this stage that are below
+    the bar. A rollback points the agent to its previous version and lets it spend nothing more. While a
+    switch of more than the agent is engaged the ramp stays as it is, and its stage begins anew after that.
     """
     stored = _locked(tx, ramp_id)
-    switch = _switch(tx, stored)
-    if switch is not None and switch.target.scope is not SwitchScope.AGENT:
+    if stored.ramp.state not in LIVE_RAMPS:
         return stored
-    values = ramp_store.stage_values(tx, ramp_id)
-    health, why = rules.assess(values, stored.watch.bar, trouble=_trouble(tx, stored, switch))
+    if (trouble := _trouble(tx, stored)) is None and (moved := _wide_switch(tx, stored)) is not None:
+        return stored if moved.engaged else _begin_stage_anew(tx, stored, moved, now)
+    values = ramp_store.stage_values(tx, ramp_id, now=now)
+    health, why = rules.assess(values, stored.watch.bar, trouble=trouble)
     return _step(tx, stored, rules.step(stored.ramp, health, why, now), SYSTEM, now)
 
 
@@ -145,28 +153,54 @@ def _step(tx: Connection, stored: StoredRamp, ramp: Ramp, by: Principal, now: da
         return stored
     ramp_store.save(tx, stored.id, ramp)
     if ramp.state is RampState.ROLLED_BACK and stored.previous_version_id is not None:
-        agent_store.point_to(tx, stored.agent_id, stored.previous_version_id, now=now)
+        agent = agent_store.get(tx, stored.agent_id)
+        # Where somebody made another version current by hand, it stays so.
+        if agent is not None and agent.current.id == stored.version_id:
+            agent_store.point_to(tx, stored.agent_id, stored.previous_version_id, now=now)
     _limit(tx, stored, ramp, by, now)
     _audit(tx, f"ramp.{ramp.state}", stored, stored.ramp, ramp, by, now)
     return replace(stored, ramp=ramp)
 
 
-def _switch(tx: Connection, stored: StoredRamp) -> Switch | None:
-    board = switch_store.board(tx, account_ids=[stored.account_id])
-    return board.everything or board.accounts.get(stored.account_id)
+def _begin_stage_anew(tx: Connection, stored: StoredRamp, moved: Switch, now: datetime) -> StoredRamp:
+    """What was held and measured before a stop counts no longer."""
+    again = replace(stored.ramp, stage_since=now, reason=f"The kill switch of {moved.target} was engaged.")
+    ramp_store.save(tx, stored.id, again)
+    _audit(tx, "ramp.stage_anew", stored, stored.ramp, again, SYSTEM, now)
+    return replace(stored, ramp=again)
 
 
-def _trouble(tx: Connection, stored: StoredRamp, switch: Switch | None) -> str | None:
-    if switch is not None:
+def _trouble(tx: Connection, stored: StoredRamp) -> str | None:
+    """What has happened since the ramp began that ends it, whether or not it is over by now."""
+    agent = agent_store.get(tx, stored.agent_id)
+    if agent is None or agent.current.id != stored.version_id:
+        return "Another version of the agent is current now."
+    switch = switch_store.get(tx, Target(SwitchScope.AGENT, str(stored.agent_id)))
+    if switch is not None and switch.engaged:
         return f"The kill switch of {switch.target} is engaged: {switch.reason}"
+    if switch is not None and switch.changed_at >= stored.started_at:
+        return f"The kill switch of {switch.target} was engaged, and released: {switch.reason}"
     halts = review_store.violations_page(
         tx, agent_id=stored.agent_id, severity=Severity.HALT, since=stored.started_at, limit=1
     )
     return halts[0].message if halts else None
 
 
+def _wide_switch(tx: Connection, stored: StoredRamp) -> Switch | None:
+    """The switch of more than the agent that is engaged, or was since the stage began."""
+    owner = agent_store.owner(tx, stored.agent_id)
+    targets = [EVERYTHING, *([Target(SwitchScope.USER, owner)] if owner is not None else [])]
+    found = [switch for target in targets if (switch := switch_store.get(tx, target)) is not None]
+    moved = [each for each in found if each.engaged or each.changed_at >= stored.ramp.stage_since]
+    return max(moved, key=lambda each: each.engaged, default=None)
+
+
 def _locked(tx: Connection, ramp_id: int) -> StoredRamp:
-    found = ramp_store.lock(tx, ramp_id)
+    """Agents are locked before their ramps, and ramps before their accounts."""
+    found = ramp_store.get(tx, ramp_id)
+    if found is not None:
+        agent_store.lock(tx, found.agent_id)
+        found = ramp_store.lock(tx, ramp_id)
     if found is None:
         raise NotFound(f"There is no ramp {ramp_id}.")
     return found
@@ -191,7 +225,13 @@ def _audit(
 
 
 def _facts(ramp: Ramp) -> dict[str, object]:
-    return {"state": ramp.state, "stage": ramp.stage, "day_micros": ramp.day_micros, "reason": ramp.reason}
+    return {
+        "state": ramp.state,
+        "stage": ramp.stage,
+        "day_micros": ramp.day_micros,
+        "cap_micros": ramp.cap_micros,
+        "reason": ramp.reason,
+    }
 
 
 def _require_own(account: Account, agent_id: int) -> None:

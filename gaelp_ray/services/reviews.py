@@ -8,23 +8,34 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
+from gaelp_ray.domain import periods
 from gaelp_ray.domain.access import SYSTEM, Principal
-from gaelp_ray.domain.approvals import Purpose, covers
-from gaelp_ray.domain.errors import Denied, Halted, IdempotencyConflict, InvalidInput
+from gaelp_ray.domain.approvals import Approval, Need, Purpose
+from gaelp_ray.domain.errors import Denied, Halted, IdempotencyConflict, InvalidInput, NoLimit, NotEligible
 from gaelp_ray.domain.ledger import Account, Hold, Money, Outcome, Receipt, Scope, granted
 from gaelp_ray.domain.roles import Role
 from gaelp_ray.domain.safety.caps import ApprovalAbove, SpendCap
 from gaelp_ray.domain.safety.policies import Policy
 from gaelp_ray.domain.safety.review import review
-from gaelp_ray.domain.safety.verdicts import Action, Allow, Clip, Deny, Halt, Measured, Severity, Verdict
+from gaelp_ray.domain.safety.verdicts import (
+    Action,
+    Allow,
+    Clip,
+    Deny,
+    Halt,
+    Measured,
+    Severity,
+    Verdict,
+    is_whole,
+)
 from gaelp_ray.domain.switches import Switch, SwitchScope, Target
 from gaelp_ray.domain.windows import window
 from gaelp_ray.services import agents, approvals, audit, ledger, policies, roles
 from gaelp_ray.store import accounts as account_store
-from gaelp_ray.store import approvals as approval_store
 from gaelp_ray.store import reviews as review_store
 from gaelp_ray.store import statements
 from gaelp_ray.store import switches as switch_store
+from gaelp_ray.store.positions import Position
 from gaelp_ray.store.reviews import Violation
 
 _HOUR = timedelta(hours=1)
@@ -78,16 +89,48 @@ def admit(
 
     ``hold`` must name the account of the agent; its amount is replaced by that of the action, clipped or not.
     The same key with the same action gets the first verdict and receipt again. Rules that are broken are
-    recorded, and a halt engages the agent's kill switch. Raises ``Halted`` while one is engaged.
+    recorded, and a halt engages the agent's kill switch. An approval is used up only with a hold that is
+    granted. Raises ``Halted`` while a switch is engaged, ``NoLimit`` where nothing limits the account.
     """
     switch_store.lock_shared(tx)
     account = _account_of_agent(tx, action, hold)
     known = review_store.find(tx, hold.key)
-    verdict = _again(known, action, hold.key) if known else _judge(tx, action, hold, account, reported, now)
+    if known:
+        return _hold(tx, _again(known, action, hold.key), action, hold, now)
+    halted = switch_store.board(tx, account_ids=hold.account_ids).refusal(hold)
+    if halted := halted or _campaign_refusal(tx, action.campaign):
+        raise halted
+    _require_limit(tx, account)
+    judgement = _judge(tx, action, hold, account, reported, now)
+    admission = _hold(tx, judgement.verdict, action, hold, now)
+    if judgement.approval is not None and isinstance(admission.outcome, Receipt):
+        approvals.use(tx, judgement.approval, used_for=hold.key, by=SYSTEM, now=now)
+    return admission
+
+
+@dataclass(frozen=True, slots=True)
+class _Judgement:
+    verdict: Verdict
+    #: What is used up if the money is held, its row held until then.
+    approval: Approval | None
+
+
+def _hold(tx: Connection, verdict: Verdict, action: Action, hold: Hold, now: datetime) -> Admission:
     if not isinstance(verdict, Allow | Clip):
         return Admission(verdict)
     asked = replace(hold, amount_micros=verdict.action.amount_micros, currency=action.currency)
     return Admission(verdict, ledger.apply(tx, [asked], now=now)[0])
+
+
+def _require_limit(tx: Connection, account: Account) -> None:
+    """An agent spends real money only where somebody has said how much."""
+    limits = account_store.limits(tx, [account.id]).get(account.id, [])
+    if all(limit.limit_micros is None for limit in limits):
+        raise NoLimit(
+            f"Budget {account.id} of agent {account.subject} in {account.currency} has no limit, so it holds "
+            "no real money; set one of its limits first.",
+            account_id=account.id,
+        )
 
 
 def violations(
@@ -98,15 +141,20 @@ def violations(
     severity: Severity | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
-    after: int = 0,
+    after: Position | None = None,
     limit: int,
 ) -> list[Violation]:
-    """Broken rules in the order in which they were recorded: of one agent, or for an auditor of all."""
+    """Broken rules in the order in which they were recorded: of one agent, or for an auditor of all.
+
+    Who goes on from the place of the last misses none.
+    """
+    if since is not None and until is not None:
+        periods.check(since, until)
     if agent_id is None:
         roles.require(connection, Role.AUDITOR, by=by)
     else:
         agents.known(connection, agent_id, by=by)
-    return review_store.violations_page(
+    return review_store.violations_feed(
         connection, agent_id=agent_id, severity=severity, since=since, until=until, after=after, limit=limit
     )
 
@@ -138,20 +186,19 @@ def _again(known: tuple[Action, Verdict], action: Action, key: str) -> Verdict:
 
 def _judge(
     tx: Connection, action: Action, hold: Hold, account: Account, reported: Reported, now: datetime
-) -> Verdict:
-    halted = switch_store.board(tx, account_ids=hold.account_ids).refusal(hold)
-    halted = halted or _campaign_refusal(tx, action.campaign)
-    if halted is not None:
-        raise halted
+) -> _Judgement:
     ruling = policies.of_agent(tx, action.agent_id)
     measured = _measure(tx, action, hold, ruling, account, reported, now)
+    approval = _approval(tx, action, measured, ruling, now)
+    if approval is not None:
+        measured = replace(measured, approved_micros=measured.whole_micros(action))
     verdict = review(action, ruling, measured, now)
     review_store.add(tx, hold.key, action, measured, verdict, now=now)
-    if isinstance(verdict, Allow | Clip):
-        _use_approval(tx, verdict.action, ruling, hold.key, now)
     if isinstance(verdict, Halt):
         _halt(tx, action.agent_id, verdict, now)
-    return verdict
+    # What was cut below the amount that needs one does without.
+    cut = isinstance(verdict, Clip) and _people(measured.whole_micros(verdict.action), ruling) is None
+    return _Judgement(verdict, None if cut else approval)
 
 
 def _campaign_refusal(tx: Connection, campaign: str) -> Halted | None:
@@ -169,18 +216,19 @@ def _measure(
     reported: Reported,
     now: datetime,
 ) -> Measured:
-    """What the ledger knows and what was reported. The margin of the hold counts as spent: it may be."""
+    """What the ledger knows and what was reported."""
     periods = {rule.period for policy in ruling for rule in policy.rules if isinstance(rule, SpendCap)}
     spans = {period: window(period, account.timezone, now) for period in periods}
-    spent = {period: _used(tx, account, span.starts_at, span.ends_at) for period, span in spans.items()}
     return Measured(
-        spent_micros={period: micros + hold.margin_micros for period, micros in spent.items()},
-        last_hour_micros=_used(tx, account, now - _HOUR, now + _HOUR) + hold.margin_micros,
+        spent_micros={
+            period: _used(tx, account, span.starts_at, span.ends_at) for period, span in spans.items()
+        },
+        last_hour_micros=_used(tx, account, now - _HOUR, now + _HOUR),
         hour_before_micros=_used(tx, account, now - 2 * _HOUR, now - _HOUR),
         profit_micros=reported.profit_micros,
         peak_profit_micros=reported.peak_profit_micros,
         series=reported.series,
-        approved_micros=_approved(tx, action, ruling, now),
+        margin_micros=hold.margin_micros,
     )
 
 
@@ -188,41 +236,33 @@ def _used(tx: Connection, account: Account, since: datetime, until: datetime) ->
     return statements.used_between(tx, account.id, since=since, until=until)
 
 
-def _approved(tx: Connection, action: Action, ruling: Sequence[Policy], now: datetime) -> int:
-    people = _people(action, ruling)
+def _approval(
+    tx: Connection, action: Action, measured: Measured, ruling: Sequence[Policy], now: datetime
+) -> Approval | None:
+    """The approval that lets an action cost so much; None where nobody has to approve, or nobody did."""
+    if not is_whole(action.amount_micros):
+        return None
+    whole = measured.whole_micros(action)
+    people = _people(whole, ruling)
     if people is None:
-        return 0
-    valid = approval_store.lock_valid(tx, Purpose.SPEND, f"agent {action.agent_id}", now=now)
-    return max(
-        (
-            action.amount_micros
-            for approval in valid
-            if approval.needed >= people and covers(approval, action.amount_micros, action.currency)
-        ),
-        default=0,
+        return None
+    need = Need(
+        purpose=Purpose.SPEND,
+        subject=f"agent {action.agent_id}",
+        people=people,
+        amount_micros=whole,
+        currency=action.currency,
     )
+    try:
+        return approvals.find(tx, need, now=now)
+    except NotEligible:
+        return None
 
 
-def _people(action: Action, ruling: Sequence[Policy]) -> int | None:
+def _people(whole_micros: int, ruling: Sequence[Policy]) -> int | None:
     """How many must approve; None where nobody has to."""
     rules = [rule for policy in ruling for rule in policy.rules if isinstance(rule, ApprovalAbove)]
-    return max((rule.people for rule in rules if action.amount_micros > rule.amount_micros), default=None)
-
-
-def _use_approval(tx: Connection, action: Action, ruling: Sequence[Policy], key: str, now: datetime) -> None:
-    people = _people(action, ruling)
-    if people is not None:
-        approvals.use(
-            tx,
-            Purpose.SPEND,
-            f"agent {action.agent_id}",
-            used_for=key,
-            by=SYSTEM,
-            now=now,
-            needed=people,
-            amount_micros=action.amount_micros,
-            currency=action.currency,
-        )
+    return max((rule.people for rule in rules if whole_micros > rule.amount_micros), default=None)
 
 
 def _halt(tx: Connection, agent_id: int, verdict: Halt, now: datetime) -> None:

@@ -12,7 +12,7 @@ from gaelp_ray.domain.budgets import Alert, Projection, Usage, project
 from gaelp_ray.domain.ledger import Balance, Difference, Line
 from gaelp_ray.services import accounts as account_service
 from gaelp_ray.store import statements
-from gaelp_ray.store.statements import After
+from gaelp_ray.store.positions import Position
 
 #: What the pace of a projection is measured over.
 RECENT = timedelta(hours=24)
@@ -46,14 +46,16 @@ def statement(
     account_id: int,
     *,
     since: datetime,
-    until: datetime,
-    after: After | None = None,
+    until: datetime | None,
+    after: int | None = None,
     opening: Balance | None = None,
     limit: int,
 ) -> list[Line]:
-    """Entries from ``since`` on and before ``until``, oldest first, each with the balance after it.
+    """Entries from ``since`` on and before ``until``, in the order in which they were booked, each with the
+    balance of the account then.
 
-    ``opening`` is the balance before them, for who knows it.
+    ``after`` is the id of the last line of the page before, ``opening`` its balance, for who knows it.
+    Without ``until``, who goes on page by page while others book misses nothing.
     """
     account_service.account(connection, account_id)
     return statements.lines(
@@ -66,7 +68,7 @@ def export(
 ) -> Iterator[dict[str, Any]]:
     """Every line of a statement as a flat row of ``COLUMNS``, for CSV and JSON; read in pages."""
     account_service.account(connection, account_id)
-    after: After | None = None
+    after: int | None = None
     opening: Balance | None = None
     page: list[Line] = []
     while after is None or len(page) == _PAGE:
@@ -77,14 +79,19 @@ def export(
         if not page:
             return
         last = page[-1]
-        after, opening = After(last.entry.at, last.id), Balance(last.pending_micros, last.posted_micros)
+        after, opening = last.id, Balance(last.pending_micros, last.posted_micros)
 
 
-def alerts(
-    connection: Connection, *, account_id: int | None = None, after: int = 0, limit: int
-) -> list[tuple[int, Alert]]:
-    """``(id, alert)`` in the order in which they were raised, ids above ``after``."""
-    return statements.alerts(connection, account_id=account_id, after=after, limit=limit)
+def alerts(connection: Connection, account_id: int, *, after: int = 0, limit: int) -> list[tuple[int, Alert]]:
+    """``(id, alert)`` of an account in the order in which they were raised, ids above ``after``."""
+    return statements.alerts(connection, account_id, after=after, limit=limit)
+
+
+def all_alerts(
+    connection: Connection, *, after: Position | None = None, limit: int
+) -> list[tuple[Position, Alert]]:
+    """Of every account, each with its place in the list; who goes on from one misses none."""
+    return statements.all_alerts(connection, after=after, limit=limit)
 
 
 def projections(connection: Connection, account_id: int, *, now: datetime) -> list[tuple[Usage, Projection]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -13,6 +12,7 @@ from sqlalchemy import Connection
 
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.agents import Agent, AgentStatus, check_entrypoint, check_environment, check_name
+from gaelp_ray.domain.checkpoints import FROM_JOB
 from gaelp_ray.domain.errors import (
     BudgetExceeded,
     ExceedsQuota,
@@ -23,6 +23,7 @@ from gaelp_ray.domain.errors import (
 )
 from gaelp_ray.domain.forecast import Forecast
 from gaelp_ray.domain.jobs import (
+    TERMINAL,
     Job,
     JobEvent,
     JobState,
@@ -38,14 +39,15 @@ from gaelp_ray.domain.scheduling import QueuedJob, lane_of, real_version
 from gaelp_ray.services import forecasts, jobs, spending
 from gaelp_ray.services.forecasts import JobDefaults
 from gaelp_ray.store import agents as agent_store
+from gaelp_ray.store import checkpoints as checkpoint_store
 from gaelp_ray.store import events as event_store
 from gaelp_ray.store import jobs as job_store
 from gaelp_ray.store import queue as queue_store
 from gaelp_ray.store import quotas as quota_store
 from gaelp_ray.store import rows
 
-#: Names the job whose latest checkpoint an evaluation starts from.
-FROM_JOB = "from_job"
+#: What a 64-bit column can hold.
+_IDS_END = 2**63
 #: When to try again when the queue is full.
 RETRY_AFTER_S = 5
 
@@ -181,9 +183,9 @@ def _check(connection: Connection, new: NewJob, agent: Agent, by: Principal, now
         check_seconds(new.timeout_s, field_name="timeout_seconds")
     if FROM_JOB in new.training_config:
         source = new.training_config[FROM_JOB]
-        if not isinstance(source, int) or isinstance(source, bool):
+        if not isinstance(source, int) or isinstance(source, bool) or not 0 < source < _IDS_END:
             raise InvalidInput(f"`training_config.{FROM_JOB}` must be the id of a job.")
-        jobs.get(connection, source, by=by)
+        _check_source(connection, jobs.get(connection, source, by=by))
     spec = agent.current.spec
     return Request(
         parse_resources(new.resources, default=spec.resources) if new.resources else spec.resources,
@@ -191,6 +193,16 @@ def _check(connection: Connection, new: NewJob, agent: Agent, by: Principal, now
         check_selector(new.label_selector),
         new.spot or (Spot.PREFER if new.preemptible else Spot.AVOID),
     )
+
+
+def _check_source(connection: Connection, source: Job) -> None:
+    """Raise ``InvalidInput`` where there is nothing to start from: that would be a fresh start unasked."""
+    if not checkpoint_store.of_job(connection, source.id):
+        what = f"ended as {source.status}" if source.state in TERMINAL else f"is {source.status}"
+        raise InvalidInput(
+            f"`training_config.{FROM_JOB}`: job {source.id} {what} and has no checkpoint to start from; "
+            f"name one that has, or leave it out."
+        )
 
 
 def _allowed(connection: Connection, owner: str, asked: Request) -> QuotaBook:
@@ -318,6 +330,18 @@ def _too_dear(
     return [words] if words is not None else []
 
 
+#: Fields that a digest always has. One that was added since is left out at its default, so that a body that
+#: was sent before has the digest that was stored of it.
+_ALWAYS = frozenset(
+    {
+        "agent_id", "name", "priority", "hyperparameters", "training_config", "entrypoint", "resources",
+        "environment_vars", "seed", "timeout_s", "max_retries", "workers", "label_selector", "spot",
+        "preemptible", "deadline", "expected_duration_s", "money",
+    }
+)  # fmt: skip
+
+
 def _digest(new: NewJob) -> str:
-    body: Mapping[str, Any] = asdict(new)
+    sent, bare = asdict(new), asdict(NewJob(agent_id=new.agent_id, name=new.name))
+    body = {name: value for name, value in sent.items() if name in _ALWAYS or value != bare[name]}
     return hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()

@@ -6,9 +6,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from gaelp_ray.domain.access import Principal
+from gaelp_ray.domain.access import Principal, person
 from gaelp_ray.domain.agents import Agent
-from gaelp_ray.domain.errors import NotFound
+from gaelp_ray.domain.errors import Forbidden, NotFound
 from gaelp_ray.domain.roles import Role
 from gaelp_ray.domain.switches import EVERYTHING, Board, Switch, SwitchScope, Target, check_reason
 from gaelp_ray.services import audit, roles
@@ -34,9 +34,15 @@ def engage(tx: Connection, target: Target, *, reason: str, by: Principal, now: d
 
 
 def release(tx: Connection, target: Target, *, reason: str, by: Principal, now: datetime) -> Switch:
-    """Let a target spend again. Needs the role of an operator; raises ``NotFound`` if it is not engaged."""
+    """Let a target spend again. Needs the role of an operator; raises ``NotFound`` if it is not engaged.
+
+    A release is the word of somebody else: raises ``Forbidden`` for an operator whom the switch itself stops,
+    or whose agent.
+    """
     check_reason(reason)
     roles.require(tx, Role.OPERATOR, by=by)
+    if not by.admin and person(_whose(tx, target) or "") == person(by.user):
+        raise Forbidden(f"The kill switch of {target} stops you; another operator or an admin releases it.")
     released = _move(tx, Switch(target, False, reason, by.user, now), by)
     if released is None:
         raise NotFound(f"The kill switch of {target} is not engaged.")
@@ -62,6 +68,14 @@ def visible(connection: Connection, *, by: Principal) -> list[Switch]:
 def board(connection: Connection) -> Board:
     """All engaged switches by the accounts that they stop, for a guard to remember."""
     return switch_store.board(connection)
+
+
+def _whose(connection: Connection, target: Target) -> str | None:
+    """Whom a switch of a user or of an agent stops."""
+    if target.scope is SwitchScope.USER:
+        return target.subject
+    agent = _agent(connection, target)
+    return None if agent is None else agent.owner
 
 
 def _move(tx: Connection, wanted: Switch, by: Principal) -> Switch | None:

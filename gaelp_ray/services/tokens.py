@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import jwt
 
@@ -38,4 +38,6 @@ def verify(secret: str, token: str) -> tuple[Principal, float]:
         raise Unauthenticated("The token has expired; make a new one with `gaelp token create`.") from None
     except jwt.PyJWTError:
         raise Unauthenticated("The token is not valid here; make one with `gaelp token create`.") from None
-    return Principal(user=str(claims["sub"]), admin=claims.get("adm") is True), float(claims["exp"])
+    expires = float(claims["exp"])
+    until = datetime.fromtimestamp(expires, UTC)
+    return Principal(user=str(claims["sub"]), admin=claims.get("adm") is True, until=until), expires

@@ -181,6 +181,21 @@ def set_limit(tx: Connection, limit: Limit, *, now: datetime) -> None:
     )
 
 
+def limited_at(connection: Connection, account_id: int, period: Period) -> datetime | None:
+    """When a limit was last set; None: never."""
+    columns = account_limits.c
+    query = select(columns.updated_at).where(columns.account_id == account_id, columns.period == period)
+    found: datetime | None = connection.execute(query).scalar_one_or_none()
+    return found
+
+
+def of_subject(connection: Connection, scope: Scope, subject: str) -> list[Account]:
+    """All accounts of an agent, user, team or campaign, in the order of their ids."""
+    columns = accounts.c
+    query = select(accounts).where(columns.scope == scope, columns.subject == subject).order_by(columns.id)
+    return [_account(row) for row in connection.execute(query)]
+
+
 def _seen_by(reader: Reader) -> ColumnElement[bool]:
     columns = accounts.c
     own = select(cast(agents.c.id, Text)).where(agents.c.owner == reader.user)

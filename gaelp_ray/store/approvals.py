@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, insert, select, update
 
 from gaelp_ray.domain.approvals import Approval, ApprovalState, NewApproval, Purpose, Vote
+from gaelp_ray.domain.windows import Period
 from gaelp_ray.store.tables import approval_votes, approvals
 
 
@@ -19,6 +20,8 @@ def add(tx: Connection, new: NewApproval, *, by: str, now: datetime) -> Approval
             subject=new.subject,
             amount_micros=new.amount_micros,
             currency=new.currency,
+            period=new.period,
+            change=new.change,
             reason=new.reason,
             needed=new.needed,
             state=ApprovalState.REQUESTED,
@@ -103,7 +106,13 @@ def save(tx: Connection, approval: Approval) -> None:
 def add_vote(tx: Connection, approval_id: int, vote: Vote) -> None:
     tx.execute(
         insert(approval_votes).values(
-            approval_id=approval_id, voter=vote.voter, approves=vote.approves, reason=vote.reason, at=vote.at
+            approval_id=approval_id,
+            voter=vote.voter,
+            approves=vote.approves,
+            reason=vote.reason,
+            at=vote.at,
+            by_admin=vote.by_admin,
+            admin_until=vote.admin_until,
         )
     )
 
@@ -132,7 +141,7 @@ def _with_votes(connection: Connection, rows: Any) -> list[Approval]:
     query = select(approval_votes).where(columns.approval_id.in_(ids)).order_by(columns.at, columns.voter)
     votes: dict[int, list[Vote]] = {}
     for row in connection.execute(query) if ids else ():
-        vote = Vote(row.voter, row.approves, row.reason, row.at)
+        vote = Vote(row.voter, row.approves, row.reason, row.at, row.by_admin, row.admin_until)
         votes.setdefault(row.approval_id, []).append(vote)
     return [_approval(row, tuple(votes.get(row.id, ()))) for row in rows]
 
@@ -152,5 +161,7 @@ def _approval(row: Any, votes: tuple[Vote, ...]) -> Approval:
         expires_at=row.expires_at,
         decided_at=row.decided_at,
         used_for=row.used_for,
+        period=None if row.period is None else Period(row.period),
+        change=row.change,
         votes=votes,
     )

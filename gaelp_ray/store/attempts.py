@@ -153,6 +153,17 @@ def saved(tx: Connection, attempt_id: int, *, now: datetime) -> None:
     tx.execute(update(attempts).where(attempts.c.id == attempt_id).values(saved_at=now))
 
 
+def resumed(tx: Connection, attempt_id: int, token: UUID, step: int | None) -> bool:
+    """From where it goes on after all; False: it has ended, or the token is another's."""
+    mine = (attempts.c.id == attempt_id, attempts.c.token == token, attempts.c.ended_at.is_(None))
+    return tx.execute(update(attempts).where(*mine).values(resumed_from_step=step)).rowcount == 1
+
+
+def works_on(tx: Connection, attempt_id: int, checkpoint_id: int) -> None:
+    """Another job's checkpoint is kept as long as this attempt lives."""
+    tx.execute(update(attempts).where(attempts.c.id == attempt_id).values(input_checkpoint_id=checkpoint_id))
+
+
 def mark_stopping(tx: Connection, attempt_id: int, cause: EndCause) -> None:
     tx.execute(update(attempts).where(attempts.c.id == attempt_id).values(stop_cause=cause))
 

@@ -1,20 +1,26 @@
 """The ledger in the database: locked, read and written in a handful of statements for a whole batch.
 
 Locks are taken in one order: that of the kill switches, the rows of accounts by id, then keys of operations
-by their text. Windows and
-holds are changed only by who holds the rows of all their accounts.
+by their text. Windows and holds are changed only by who holds the rows of all their accounts.
+
+The windows of one account and period never overlap, and one that was opened stays as it is: an entry counts
+in the window that is open around it, though a release of tzdata may have moved the clock of its zone since. A
+window that would overlap is opened in the part that is free.
 """
 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, TextClause, func, select, text
+from sqlalchemy import Connection, CursorResult, TextClause, exists, func, literal, select, text
+from sqlalchemy.dialects.postgresql import insert as upsert
 
 from gaelp_ray.domain.booking import Book, Changes, UsageKey, usages_needed
 from gaelp_ray.domain.budgets import Alert, Usage
@@ -22,6 +28,7 @@ from gaelp_ray.domain.errors import GaelpError
 from gaelp_ray.domain.ledger import (
     Answer,
     AtExpiry,
+    Correct,
     Entry,
     Expire,
     HeldMoney,
@@ -37,18 +44,29 @@ from gaelp_ray.domain.ledger import (
     refusal,
 )
 from gaelp_ray.domain.switches import Board
-from gaelp_ray.domain.windows import Period
+from gaelp_ray.domain.windows import Period, Window, gaps
 from gaelp_ray.store import accounts as account_store
 from gaelp_ray.store import switches as switch_store
 from gaelp_ray.store.engine import LostRace
-from gaelp_ray.store.tables import jobs, ledger_operations, money_holds
+from gaelp_ray.store.tables import jobs, ledger_operations, money_holds, overdue_holds
 
+#: How long a hold that could not be ended is left alone, the first time and at most.
+_FIRST_WAIT, _LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=1)
 _PERIODS = {str(period): period for period in Period}
+#: No window is longer, whatever a clock was set by.
+_LONGEST = {
+    Period.HOUR: timedelta(hours=2),
+    Period.DAY: timedelta(days=3),
+    Period.WEEK: timedelta(days=9),
+    Period.MONTH: timedelta(days=33),
+    Period.TOTAL: timedelta(days=1),
+}
 
 
 def lock_book(tx: Connection, requests: Sequence[Request], *, now: datetime) -> Book:
     """Everything that deciding the requests needs, under lock until the transaction ends."""
     hold_keys = {r.hold_key for r in requests if isinstance(r, Post | Void | Settle | Expire)}
+    hold_keys |= {r.hold_key for r in requests if isinstance(r, Correct) and r.hold_key is not None}
     ids = {i for r in requests if not isinstance(r, Post | Void | Settle | Expire) for i in r.account_ids}
     asked = [r for r in requests if isinstance(r, Hold)]
     jobs_named = {r.job_id for r in asked if r.job_id is not None}
@@ -61,27 +79,49 @@ def lock_book(tx: Connection, requests: Sequence[Request], *, now: datetime) -> 
         raise LostRace  # A hold was made after its accounts were looked for.
     keys = {r.key for r in requests}
     keys |= {r.follows for r in asked if r.follows is not None}
+    answers = _answers(tx, keys)
     book = Book(
         accounts=accounts,
         limits=account_store.limits(tx, ids),
-        holds=holds,
-        answers=_answers(tx, keys),
+        holds=_holds(tx, {r.key for r in asked if r.key in answers}) | holds,
+        answers=answers,
         jobs=_existing_jobs(tx, jobs_named),
         board=switch_store.board(tx, account_ids=ids, job_ids=jobs_named) if asked else Board(),
     )
-    book.usages = ensure_windows(tx, usages_needed(book, requests, now))
+    book.usages = windows(tx, usages_needed(book, requests, now).values())
     return book
 
 
 def due(connection: Connection, *, now: datetime, limit: int) -> list[str]:
-    """Keys of holds that are past their time, the longest overdue first."""
+    """Keys of holds that are past their time, the longest overdue first; without those that are set aside."""
+    aside = overdue_holds.c
+    set_aside = exists().where(aside.hold_key == money_holds.c.key, aside.try_again_at > now)
     query = (
         select(money_holds.c.key)
-        .where(money_holds.c.state == HoldState.PENDING, money_holds.c.expires_at <= now)
+        .where(money_holds.c.state == HoldState.PENDING, money_holds.c.expires_at <= now, ~set_aside)
         .order_by(money_holds.c.expires_at)
         .limit(limit)
     )
     return list(connection.execute(query).scalars())
+
+
+def lock_accounts_of(tx: Connection, hold_keys: Iterable[str]) -> None:
+    """Hold the rows of every account of these holds until the end of the transaction."""
+    account_store.lock(tx, _accounts_of(tx, hold_keys))
+
+
+def set_aside(tx: Connection, hold_key: str, error: str, *, now: datetime) -> int:
+    """Note that a hold could not be ended; it is due again later, and later each time. Returns the count."""
+    columns = overdue_holds.c
+    values = {"hold_key": hold_key, "tries": 1, "error": error[:1000], "at": now}
+    tries = columns.tries + 1
+    wait = func.least(_FIRST_WAIT * func.power(2, columns.tries), _LONGEST_WAIT)
+    added = upsert(overdue_holds).values(values | {"try_again_at": now + _FIRST_WAIT})
+    added = added.on_conflict_do_update(
+        index_elements=["hold_key"],
+        set_={"tries": tries, "error": error[:1000], "at": now, "try_again_at": literal(now) + wait},
+    )
+    return int(tx.execute(added.returning(columns.tries)).scalar_one())
 
 
 def pending_holds(connection: Connection, account_id: int, *, limit: int) -> list[HeldMoney]:
@@ -104,32 +144,58 @@ def get_hold(connection: Connection, key: str) -> HeldMoney | None:
     return _holds(connection, {key}).get(key)
 
 
-def ensure_windows(tx: Connection, needed: dict[UsageKey, Usage]) -> dict[UsageKey, Usage]:
-    """The windows as booked; one that is new begins with what its entries add up to.
+def windows(tx: Connection, needed: Iterable[Usage]) -> dict[UsageKey, Usage]:
+    """The windows as booked that are open anywhere in those needed, and new ones where none is.
 
-    It may have some: a limit can be set in the middle of its window.
+    A new one begins with what its entries add up to, for a limit can be set in the middle of its window. It
+    is stored when something is booked in it.
     """
-    found = read_windows(tx, needed)
-    missing = {key: usage for key, usage in needed.items() if key not in found}
+    asked = list(needed)
+    found = read_windows(tx, asked)
+    missing = _missing(asked, found.values())
     if missing:
-        rows = [_window_row(usage) | {"ends_at": usage.window.ends_at} for usage in missing.values()]
-        _with_rows(tx, _OPEN_WINDOWS, rows)
-        found |= read_windows(tx, missing)
+        found |= _usages(_with_rows(tx, _ADD_UP, [_window_row(usage) for usage in missing]), missing)
     return found
 
 
-def read_windows(connection: Connection, needed: dict[UsageKey, Usage]) -> dict[UsageKey, Usage]:
-    """Those that are booked."""
+def read_windows(connection: Connection, needed: Iterable[Usage]) -> dict[UsageKey, Usage]:
+    """Those as booked that are open anywhere in windows needed."""
+    asked = list(needed)
+    if not asked:
+        return {}
+    return _usages(_with_rows(connection, _WINDOWS, [_window_row(usage) for usage in asked]), asked)
+
+
+def _usages(rows: Iterable[Any], asked: Iterable[Usage]) -> dict[UsageKey, Usage]:
+    limits = {(usage.account_id, usage.period): usage.limit_micros for usage in asked}
     found = {}
-    asked = [_window_row(usage) for usage in needed.values()]
-    rows: Sequence[Any] = _with_rows(connection, _WINDOWS, asked).all()
-    for account_id, period, starts_at, pending, posted, told, breached_at in rows:
-        key = (account_id, _PERIODS[period], starts_at)
-        empty = needed[key]
-        found[key] = Usage(
-            account_id, key[1], empty.window, empty.limit_micros, pending, posted, told, breached_at
-        )
+    for account_id, name, starts_at, ends_at, *counted in rows:
+        period = _PERIODS[name]
+        span, limit = Window(starts_at, ends_at), limits[account_id, period]
+        found[account_id, period, starts_at] = Usage(account_id, period, span, limit, *counted)
     return found
+
+
+def present(connection: Connection, empty: Sequence[Usage], *, now: datetime) -> list[Usage]:
+    """Each window as booked that is open around a moment; those that are not yet stay empty."""
+    booked = {
+        (usage.account_id, usage.period): usage
+        for usage in read_windows(connection, empty).values()
+        if now in usage.window
+    }
+    return [booked.get((usage.account_id, usage.period), usage) for usage in empty]
+
+
+def _missing(needed: Iterable[Usage], found: Iterable[Usage]) -> list[Usage]:
+    """What of the windows needed is not open."""
+    taken: dict[tuple[int, Period], list[Window]] = defaultdict(list)
+    for usage in found:
+        taken[usage.account_id, usage.period].append(usage.window)
+    return [
+        replace(usage, window=gap)
+        for usage in needed
+        for gap in gaps(usage.window, taken[usage.account_id, usage.period])
+    ]
 
 
 def write(tx: Connection, changes: Changes) -> None:
@@ -225,40 +291,49 @@ def _with_rows(tx: Connection, statement: TextClause, rows: Sequence[Mapping[str
 
 
 _WINDOW_KEY = "account_id bigint, period text, starts_at timestamptz"
+_WINDOW = f"{_WINDOW_KEY}, ends_at timestamptz, since timestamptz"
+# The bound ``since`` is for the index; the others are exact.
 _WINDOWS = _rows(
     """
-    SELECT account_id, period, starts_at, pending_micros, posted_micros, told_percent, breached_at
-    FROM :rows JOIN account_windows USING (account_id, period, starts_at)
+    SELECT w.account_id, w.period, w.starts_at, w.ends_at, w.pending_micros, w.posted_micros, w.told_percent,
+           w.breached_at, w.told_limit_micros
+    FROM :rows
+    JOIN account_windows w ON w.account_id = rows.account_id AND w.period = rows.period
+        AND w.starts_at > rows.since AND w.starts_at < rows.ends_at AND w.ends_at > rows.starts_at
     """,
-    _WINDOW_KEY,
+    _WINDOW,
 )
-_OPEN_WINDOWS = _rows(
+_ADD_UP = _rows(
     """
-    INSERT INTO account_windows (account_id, period, starts_at, ends_at, pending_micros, posted_micros)
     SELECT rows.account_id, rows.period, rows.starts_at, rows.ends_at,
-           coalesce(sum(e.pending_micros), 0), coalesce(sum(e.posted_micros), 0)
+           coalesce(sum(e.pending_micros), 0)::bigint, coalesce(sum(e.posted_micros), 0)::bigint
     FROM :rows
     LEFT JOIN ledger_entries e ON e.account_id = rows.account_id
         AND e.counted_at >= rows.starts_at AND e.counted_at < rows.ends_at
     GROUP BY rows.account_id, rows.period, rows.starts_at, rows.ends_at
     """,
-    f"{_WINDOW_KEY}, ends_at timestamptz",
+    _WINDOW,
 )
 _SET_WINDOWS = _rows(
     """
-    UPDATE account_windows w
-    SET pending_micros = rows.pending, posted_micros = rows.posted, told_percent = rows.told,
-        breached_at = rows.breached_at
-    FROM :rows
-    WHERE (w.account_id, w.period, w.starts_at) = (rows.account_id, rows.period, rows.starts_at)
+    INSERT INTO account_windows (account_id, period, starts_at, ends_at, pending_micros, posted_micros,
+                                 told_percent, breached_at, told_limit_micros)
+    SELECT account_id, period, starts_at, ends_at, pending, posted, told, breached_at, told_limit FROM :rows
+    ON CONFLICT (account_id, period, starts_at) DO UPDATE
+    SET pending_micros = excluded.pending_micros, posted_micros = excluded.posted_micros,
+        told_percent = excluded.told_percent, breached_at = excluded.breached_at,
+        told_limit_micros = excluded.told_limit_micros
     """,
-    f"{_WINDOW_KEY}, pending bigint, posted bigint, told int, breached_at timestamptz",
+    f"{_WINDOW_KEY}, ends_at timestamptz, pending bigint, posted bigint, told int, breached_at timestamptz, "
+    "told_limit bigint",
 )
 _ADD_ALERTS = _rows(
     """
     INSERT INTO budget_alerts (account_id, period, starts_at, percent, limit_micros, pending_micros,
                                posted_micros, at)
     SELECT * FROM :rows
+    -- Told before: the limit is what it was once.
+    ON CONFLICT (account_id, period, starts_at, percent, limit_micros) DO NOTHING
     """,
     f"{_WINDOW_KEY}, percent int, limit_micros bigint, pending bigint, posted bigint, at timestamptz",
 )
@@ -363,7 +438,7 @@ def _entry_row(booked: Sequence[Entry]) -> dict[str, Any]:
     }
 
 
-def _window_row(usage: Usage) -> dict[str, Any]:
+def _window_key(usage: Usage) -> dict[str, Any]:
     return {
         "account_id": usage.account_id,
         "period": usage.period,
@@ -371,12 +446,20 @@ def _window_row(usage: Usage) -> dict[str, Any]:
     }
 
 
+def _window_row(usage: Usage) -> dict[str, Any]:
+    span = usage.window
+    reach = {"ends_at": span.ends_at, "since": span.starts_at - _LONGEST[usage.period]}
+    return _window_key(usage) | reach
+
+
 def _usage_row(usage: Usage) -> dict[str, Any]:
-    return _window_row(usage) | {
+    return _window_key(usage) | {
+        "ends_at": usage.window.ends_at,
         "pending": usage.pending_micros,
         "posted": usage.posted_micros,
         "told": usage.told_percent,
         "breached_at": usage.breached_at,
+        "told_limit": usage.told_limit_micros,
     }
 
 

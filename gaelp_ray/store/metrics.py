@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Connection, column, func, literal, select
+from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from gaelp_ray.domain.metrics import MetricPoint
 from gaelp_ray.store.tables import metric_points
@@ -16,21 +16,25 @@ def add(tx: Connection, points: Sequence[MetricPoint]) -> None:
     """Store points; one that a batch sent twice already brought is kept once."""
     if not points:
         return
-    tx.execute(
-        insert(metric_points).on_conflict_do_nothing(),
-        [
-            {
-                "agent_id": p.agent_id,
-                "job_id": p.job_id,
-                "attempt": p.attempt,
-                "step": p.step,
-                "source": p.source,
-                "values": dict(p.values),
-                "at": p.at,
-            }
-            for p in points
-        ],
+    # As one document: a statement with thousands of parameters costs several times as much.
+    rows = [
+        {
+            "agent_id": p.agent_id,
+            "job_id": p.job_id,
+            "attempt": p.attempt,
+            "step": p.step,
+            "source": p.source,
+            "values": dict(p.values),
+            "at": p.at.isoformat(),
+        }
+        for p in points
+    ]
+    wanted = [metric_points.c[name] for name in rows[0]]
+    records = func.jsonb_to_recordset(literal(rows, JSONB)).table_valued(
+        *(column(each.name, each.type) for each in wanted)
     )
+    given = select(*records.render_derived(with_types=True).c)
+    tx.execute(insert(metric_points).from_select(wanted, given).on_conflict_do_nothing())
 
 
 def page(

@@ -38,3 +38,8 @@ def head() -> str:
     revision = ScriptDirectory.from_config(_config()).get_current_head()
     assert revision is not None
     return revision
+
+
+def check_known(revision: str) -> None:
+    """Raise ``CommandError`` for a revision that this version does not have."""
+    ScriptDirectory.from_config(_config()).get_revision(revision)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, select, true
+from sqlalchemy import Connection, or_, select, text, true
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from gaelp_ray.domain.platforms import DeliveryReport, Placement
+from gaelp_ray.domain.reconciliation import Corrected
 from gaelp_ray.store.tables import money_holds, platform_corrections, platform_reports, reviewed_actions
 
 
@@ -36,9 +39,12 @@ def add(tx: Connection, reports: Sequence[DeliveryReport], *, now: datetime) -> 
 
 
 def latest(
-    connection: Connection, platform: str, *, since: datetime, until: datetime
+    connection: Connection, platform: str, *, since: datetime, until: datetime, placed: Sequence[str] = ()
 ) -> list[DeliveryReport]:
-    """The report that counts of each order of which any report came in the period."""
+    """The report that counts of each order of which any report came in the period, and of those placed.
+
+    That is the one with the highest number, whenever it came: what a platform said later is what it says.
+    """
     columns = platform_reports.c
     touched = select(columns.order_key).where(
         columns.platform == platform, columns.received_at >= since, columns.received_at < until
@@ -46,7 +52,10 @@ def latest(
     query = (
         select(platform_reports)
         .ext(distinct_on(columns.order_key))
-        .where(columns.platform == platform, columns.order_key.in_(touched), columns.received_at < until)
+        .where(
+            columns.platform == platform,
+            or_(columns.order_key.in_(touched), columns.order_key.in_(list(placed))),
+        )
         .order_by(columns.order_key, columns.number.desc())
     )
     return [_report(row) for row in connection.execute(query)]
@@ -80,17 +89,39 @@ def placements(connection: Connection, platform: str, agent_id: int, *, prefix: 
     ]
 
 
-def corrected(connection: Connection, order_keys: Sequence[str]) -> dict[str, int]:
-    """What was booked beside the holds of these orders."""
-    columns = platform_corrections.c
-    query = select(columns.order_key, columns.corrected_micros).where(columns.order_key.in_(order_keys))
-    return {row.order_key: row.corrected_micros for row in connection.execute(query)}
+def corrected(connection: Connection, order_keys: Sequence[str]) -> dict[str, Corrected]:
+    """What the ledger booked beside the holds of these orders, by reports and by hand."""
+    # Corrections of reports did not always name their hold; their keys begin with a hash of its.
+    hashes = {sha256(key.encode()).hexdigest(): key for key in order_keys}
+    found: dict[str, Corrected] = defaultdict(Corrected)
+    for hold_key, order_hash, micros, times in connection.execute(
+        _CORRECTED, {"keys": list(order_keys), "hashes": list(hashes)}
+    ):
+        key = hashes[order_hash] if hold_key is None else hold_key
+        found[key] = Corrected(found[key].micros + int(micros), found[key].times + times)
+    return dict(found)
 
 
-def add_correction(tx: Connection, order_key: str, delta_micros: int) -> None:
-    added = upsert(platform_corrections).values(order_key=order_key, corrected_micros=delta_micros)
-    total = platform_corrections.c.corrected_micros + delta_micros
-    tx.execute(added.on_conflict_do_update(index_elements=["order_key"], set_={"corrected_micros": total}))
+def keep_correction(tx: Connection, order_key: str, micros: int) -> None:
+    """Note what is corrected of an order in all, for processes that still read it here."""
+    noted = upsert(platform_corrections).values(order_key=order_key, corrected_micros=micros)
+    tx.execute(noted.on_conflict_do_update(index_elements=["order_key"], set_={"corrected_micros": micros}))
+
+
+_CORRECTED = text(
+    """
+    SELECT hold_key, NULL AS order_hash, sum(amount_micros) AS micros, count(*) AS times
+    FROM ledger_operations
+    WHERE operation = 'correct' AND hold_key = ANY(:keys) AND refusal IS NULL
+    GROUP BY hold_key
+    UNION ALL
+    SELECT NULL, split_part(key, ':', 2), sum(amount_micros), count(*)
+    FROM ledger_operations
+    WHERE operation = 'correct' AND key LIKE 'report:%' AND split_part(key, ':', 2) = ANY(:hashes)
+        AND hold_key IS NULL AND refusal IS NULL
+    GROUP BY 2
+    """
+)
 
 
 def _report(row: Any) -> DeliveryReport:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, tuple_, update
+from sqlalchemy import Connection, func, insert, select, text, tuple_, update
 
 from gaelp_ray.domain.safety import policies as policy_rules
 from gaelp_ray.domain.safety.policies import Attach, Attachment, Policy
@@ -39,6 +39,11 @@ def page(connection: Connection, *, name: str | None, after: int, limit: int) ->
     if name is not None:
         query = query.where(policies.c.name == name)
     return [_policy(row) for row in connection.execute(query)]
+
+
+def lock(tx: Connection) -> None:
+    """Let nobody else change what is attached until the transaction ends."""
+    tx.execute(text("LOCK TABLE policy_attachments IN SHARE ROW EXCLUSIVE MODE"))
 
 
 def attach(tx: Connection, policy: Policy, to: Attachment, *, by: str, now: datetime) -> None:

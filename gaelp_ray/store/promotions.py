@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from gaelp_ray.domain.promotion import Evidence
-from gaelp_ray.store.tables import promotion_evidence, promotions
+from gaelp_ray.domain.promotion import Evidence, EvidenceSource
+from gaelp_ray.store.tables import agent_versions, promotion_evidence, promotions
 
 
 def add_evidence(tx: Connection, evidence: Evidence, *, by: str, now: datetime) -> Evidence:
@@ -25,6 +25,11 @@ def add_evidence(tx: Connection, evidence: Evidence, *, by: str, now: datetime) 
             high=evidence.high,
             confidence=evidence.confidence,
             safety=dict(evidence.safety),
+            source=evidence.source,
+            metric=evidence.metric,
+            jobs=list(evidence.jobs),
+            baseline_jobs=list(evidence.baseline_jobs),
+            measured_at=evidence.measured_at,
             recorded_by=by,
             recorded_at=now,
         )
@@ -59,6 +64,17 @@ def is_promoted(connection: Connection, version_id: int) -> bool:
     return connection.execute(query).one_or_none() is not None
 
 
+def has_promoted(connection: Connection, agent_id: int) -> bool:
+    """Whether any version of an agent was promoted."""
+    query = (
+        select(promotions.c.version_id)
+        .join(agent_versions, agent_versions.c.id == promotions.c.version_id)
+        .where(agent_versions.c.agent_id == agent_id)
+        .limit(1)
+    )
+    return connection.execute(query).one_or_none() is not None
+
+
 def promoted(connection: Connection, version_ids: Collection[int]) -> set[int]:
     """Those of the versions that were promoted."""
     query = select(promotions.c.version_id).where(promotions.c.version_id == func.any(sorted(version_ids)))
@@ -78,4 +94,9 @@ def _evidence(row: Any) -> Evidence:
         recorded_by=row.recorded_by,
         recorded_at=row.recorded_at,
         id=row.id,
+        source=EvidenceSource(row.source),
+        metric=row.metric,
+        jobs=tuple(row.jobs),
+        baseline_jobs=tuple(row.baseline_jobs),
+        measured_at=row.measured_at,
     )

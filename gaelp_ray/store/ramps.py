@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from gaelp_ray.domain.ramps import LIVE_RAMPS, MAX_SAMPLES, Bar, Ramp, RampState, Stage, Watch
 from gaelp_ray.store.tables import metric_points, ramps
@@ -79,6 +79,11 @@ def live_ids(connection: Connection, *, limit: int) -> list[int]:
     return list(connection.execute(query).scalars())
 
 
+def live_of_agent(connection: Connection, agent_id: int) -> StoredRamp | None:
+    query = select(ramps).where(ramps.c.agent_id == agent_id, ramps.c.ended_at.is_(None))
+    return _one(connection, query)
+
+
 def page(connection: Connection, *, agent_id: int, before: int | None, limit: int) -> list[StoredRamp]:
     """Those of an agent, newest first, ids below ``before``."""
     query = select(ramps).where(ramps.c.agent_id == agent_id).order_by(ramps.c.id.desc()).limit(limit)
@@ -87,8 +92,12 @@ def page(connection: Connection, *, agent_id: int, before: int | None, limit: in
     return [_stored(row) for row in connection.execute(query)]
 
 
-def stage_values(connection: Connection, ramp_id: int) -> list[float]:
-    """What the watched metric was since the stage began, oldest first; the newest ``MAX_SAMPLES``."""
+def stage_values(connection: Connection, ramp_id: int, *, now: datetime) -> list[float]:
+    """What the watched metric was in the stage so far, oldest first; the newest ``MAX_SAMPLES``.
+
+    Only what was both measured and received in it: a value that is dated later or came before counts for no
+    stage.
+    """
     value = metric_points.c["values"][ramps.c.metric].as_float()
     query = (
         select(value)
@@ -98,12 +107,27 @@ def stage_values(connection: Connection, ramp_id: int) -> list[float]:
             ramps.c.id == ramp_id,
             metric_points.c.id > ramps.c.points_after,
             metric_points.c.at > ramps.c.stage_since,
+            metric_points.c.at <= now,
             metric_points.c["values"].has_key(ramps.c.metric),
         )
         .order_by(metric_points.c.id.desc())
         .limit(MAX_SAMPLES)
     )
     return list(reversed(connection.execute(query).scalars().all()))
+
+
+def lock_live_of(tx: Connection, account_id: int) -> None:
+    """Hold the live ramp of an account, if it has one, until the end of the transaction."""
+    tx.execute(select(ramps.c.id).where(*_live_of(account_id)).with_for_update())
+
+
+def cap(tx: Connection, account_id: int, cap_micros: int | None) -> None:
+    """Keep the live ramp of an account, if it has one, below a daily limit from now on."""
+    tx.execute(update(ramps).where(*_live_of(account_id)).values(cap_micros=cap_micros))
+
+
+def _live_of(account_id: int) -> tuple[ColumnElement[bool], ...]:
+    return ramps.c.account_id == account_id, ramps.c.ended_at.is_(None)
 
 
 def save(tx: Connection, ramp_id: int, ramp: Ramp) -> None:
@@ -133,7 +157,7 @@ def _one(connection: Connection, query: Any) -> StoredRamp | None:
 def _stored(row: Any) -> StoredRamp:
     stages = tuple(Stage(s["percent"], timedelta(seconds=s["holds_for_s"])) for s in row.stages)
     state = RampState(row.state)
-    ramp = Ramp(stages, row.full_day_micros, state, row.stage, row.stage_since, row.reason)
+    ramp = Ramp(stages, row.full_day_micros, state, row.stage, row.stage_since, row.reason, row.cap_micros)
     return StoredRamp(
         row.id,
         row.agent_id,

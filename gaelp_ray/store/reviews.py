@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, Select, func, insert, select
 
 from gaelp_ray.domain.safety.dry_run import Recorded
 from gaelp_ray.domain.safety.verdicts import (
@@ -22,6 +22,7 @@ from gaelp_ray.domain.safety.verdicts import (
     Verdict,
 )
 from gaelp_ray.domain.windows import Period
+from gaelp_ray.store.positions import Position, feed
 from gaelp_ray.store.tables import policies, reviewed_actions, violations
 
 
@@ -37,6 +38,12 @@ class Violation:
     message: str
     action: Action
     at: datetime
+    #: Of the transaction that recorded it.
+    xid: int
+
+    @property
+    def position(self) -> Position:
+        return Position(self.xid, self.id)
 
 
 def add(
@@ -45,11 +52,14 @@ def add(
     """Store what was reviewed and each rule that it broke."""
     allowed = verdict.action if isinstance(verdict, Allow | Clip) else None
     reasons = () if isinstance(verdict, Allow) else verdict.reasons
+    facts = asdict(measured)
     values = {
         "key": key,
         "agent_id": action.agent_id,
         "action": _storable(asdict(action)),
-        "measured": _storable(asdict(measured)),
+        # In a column of its own, so that processes of the version before read the rest.
+        "margin_micros": facts.pop("margin_micros"),
+        "measured": _storable(facts),
         "allowed": None if allowed is None else asdict(allowed),
         "verdict": type(verdict).__name__.lower(),
         "at": now,
@@ -91,13 +101,14 @@ def history(
     """What an agent asked for, oldest first."""
     columns = reviewed_actions.c
     query = (
-        select(columns.action, columns.measured, columns.at)
+        select(columns.action, columns.measured, columns.margin_micros, columns.at)
         .where(columns.agent_id == agent_id, columns.at >= since, columns.at < until)
         .order_by(columns.at, columns.id)
         .limit(limit)
     )
     return [
-        Recorded(row.at, _action(row.action), _measured(row.measured)) for row in connection.execute(query)
+        Recorded(row.at, _action(row.action), _measured(row.measured, row.margin_micros))
+        for row in connection.execute(query)
     ]
 
 
@@ -120,14 +131,33 @@ def violations_page(
     after: int = 0,
     limit: int,
 ) -> list[Violation]:
-    """In the order in which they were recorded, ids above ``after``."""
+    """Those that are recorded now, in the order of their ids, ids above ``after``."""
     columns = violations.c
-    query = (
-        select(violations, reviewed_actions.c.action)
-        .join(reviewed_actions, reviewed_actions.c.id == columns.reviewed_id)
-        .where(columns.id > after)
-        .order_by(columns.id)
-        .limit(limit)
+    query = _violations(agent_id, severity, since, until).where(columns.id > after)
+    return [_violation(row) for row in connection.execute(query.order_by(columns.id).limit(limit))]
+
+
+def violations_feed(
+    connection: Connection,
+    *,
+    agent_id: int | None = None,
+    severity: Severity | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    after: Position | None = None,
+    limit: int,
+) -> list[Violation]:
+    """After a place, in an order that skips none."""
+    query = feed(_violations(agent_id, severity, since, until), violations, after, limit=limit)
+    return [_violation(row) for row in connection.execute(query)]
+
+
+def _violations(
+    agent_id: int | None, severity: Severity | None, since: datetime | None, until: datetime | None
+) -> Select[Any]:
+    columns = violations.c
+    query = select(violations, reviewed_actions.c.action).join(
+        reviewed_actions, reviewed_actions.c.id == columns.reviewed_id
     )
     if agent_id is not None:
         query = query.where(columns.agent_id == agent_id)
@@ -137,7 +167,7 @@ def violations_page(
         query = query.where(columns.at >= since)
     if until is not None:
         query = query.where(columns.at < until)
-    return [_violation(row) for row in connection.execute(query)]
+    return query
 
 
 def count_violations(connection: Connection, *, since: datetime) -> dict[tuple[str, str], int]:
@@ -183,14 +213,17 @@ def _reasons(connection: Connection, reviewed_id: int) -> tuple[Reason, ...]:
 def _violation(row: Any) -> Violation:
     severity = Severity(row.severity)
     action = _action(row.action)
-    return Violation(row.id, row.agent_id, row.policy_id, severity, row.code, row.message, action, row.at)
+    return Violation(
+        row.id, row.agent_id, row.policy_id, severity, row.code, row.message, action, row.at, int(row.xid)
+    )
 
 
 def _action(stored: dict[str, Any]) -> Action:
     return Action(**stored | {"categories": tuple(stored["categories"])})
 
 
-def _measured(stored: dict[str, Any]) -> Measured:
+def _measured(stored: dict[str, Any], margin_micros: int) -> Measured:
     spent = {Period(period): micros for period, micros in stored["spent_micros"].items()}
     series = {name: tuple(values) for name, values in stored["series"].items()}
-    return Measured(**stored | {"spent_micros": spent, "series": series})
+    known = {"spent_micros": spent, "series": series, "margin_micros": margin_micros}
+    return Measured(**stored | known)

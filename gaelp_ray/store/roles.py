@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -46,3 +47,10 @@ def grants(connection: Connection, *, user: str | None) -> list[Grant]:
 def of_user(connection: Connection, user: str) -> frozenset[Role]:
     query = select(role_grants.c.role).where(role_grants.c.user_name == user)
     return frozenset(map(Role, connection.execute(query).scalars()))
+
+
+def having(connection: Connection, role: Role, users: Collection[str]) -> frozenset[str]:
+    """Those of the users who have a role."""
+    columns = role_grants.c
+    query = select(columns.user_name).where(columns.role == role, columns.user_name.in_(users))
+    return frozenset(connection.execute(query).scalars()) if users else frozenset()

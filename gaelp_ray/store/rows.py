@@ -12,7 +12,7 @@ from sqlalchemy.sql import ColumnElement
 
 from gaelp_ray.domain.agents import Agent, AgentStatus, AgentType, AgentVersion, VersionSpec
 from gaelp_ray.domain.attempts import Attempt, Seat
-from gaelp_ray.domain.checkpoints import CheckpointRecord
+from gaelp_ray.domain.checkpoints import CheckpointRecord, address_of
 from gaelp_ray.domain.events import JobEventRecord
 from gaelp_ray.domain.jobs import EndCause, Job, JobEvent, JobState, Progress
 from gaelp_ray.domain.ledger import Money
@@ -136,6 +136,7 @@ def job(
         max_retries=row.max_retries,
         failures=row.failures,
         losses=row.losses,
+        instant_losses=row.instant_losses,
         preemptions=row.preemptions,
         attempt_number=row.attempt_number,
         progress=Progress(row.step, row.total_steps, row.latest_metrics),
@@ -201,6 +202,8 @@ def checkpoint(row: Row[Any]) -> CheckpointRecord:
         size_bytes=row.size_bytes,
         metrics=row.metrics,
         created_at=row.created_at,
+        # Processes of an earlier release leave it out.
+        address=row.address or address_of(row.uri),
     )
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, Select, func, select, text
 
 from gaelp_ray.domain.budgets import Alert, Usage
 from gaelp_ray.domain.jobs import TERMINAL
 from gaelp_ray.domain.ledger import Balance, Difference, Entry, Line, Operation
 from gaelp_ray.domain.windows import Period, Window
+from gaelp_ray.store.positions import Position, feed
 from gaelp_ray.store.tables import account_windows, budget_alerts, ledger_entries, ledger_operations
 
 
@@ -28,18 +29,13 @@ def posted_since(connection: Connection, account_id: int, *, since: datetime, un
 
 
 def used_between(connection: Connection, account_id: int, *, since: datetime, until: datetime) -> int:
-    """Micros that were held from ``since`` on and before ``until``, less what of them returned."""
+    """Micros that were held from ``since`` on and before ``until``, less what of them returned.
+
+    As in a window, what was given back of other money makes no room.
+    """
     columns = ledger_entries.c
     counted = _sum(connection, account_id, columns.counted_at >= since, columns.counted_at < until)
-    return counted.pending_micros + counted.posted_micros
-
-
-@dataclass(frozen=True, slots=True)
-class After:
-    """Where a page of a statement ended."""
-
-    at: datetime
-    id: int
+    return counted.pending_micros + max(0, counted.posted_micros)
 
 
 def lines(
@@ -47,51 +43,79 @@ def lines(
     account_id: int,
     *,
     since: datetime,
-    until: datetime,
-    after: After | None = None,
+    until: datetime | None,
+    after: int | None = None,
     opening: Balance | None = None,
     limit: int,
 ) -> list[Line]:
-    """Entries from ``since`` on and before ``until``, oldest first, each with the balance after it.
+    """Entries from ``since`` on and before ``until`` in the order in which they were booked, each with the
+    balance of the account then.
 
-    ``opening`` is the balance before the page, for who knows it; else it is added up.
+    The entries of an account are numbered under its lock, so their ids are the order of their commits, and
+    nobody who goes on after the last id that was seen misses one. The moments that they are of need not be
+    in this order. ``opening`` is the balance after the entry ``after``, for who knows it.
     """
     columns = ledger_entries.c
-    place = func.row(columns.at, columns.id)
-    first = columns.at >= since if after is None else place > func.row(after.at, after.id)
-    earlier = columns.at < since if after is None else place <= func.row(after.at, after.id)
+    own = columns.account_id == account_id
+    meant = columns.at >= since if until is None else (columns.at >= since) & (columns.at < until)
     query = (
-        select(ledger_entries, ledger_operations.c.note)
+        select(ledger_entries, ledger_operations.c.note, ledger_operations.c.hold_key.label("of_hold"))
         .join(ledger_operations, ledger_operations.c.key == columns.key)
-        .where(columns.account_id == account_id, first, columns.at < until)
-        .order_by(columns.at, columns.id)
+        .where(own, meant)
+        .order_by(columns.id)
         .limit(limit)
     )
-    opening = opening or _sum(connection, account_id, earlier)
-    pending, posted = opening.pending_micros, opening.posted_micros
-    found = []
-    for row in connection.execute(query):
+    if after is not None:
+        query = query.where(columns.id > after)
+    rows = connection.execute(query).all()
+    if not rows:
+        return []
+    before = after if after is not None and opening is not None else rows[0].id - 1
+    balance = opening or _sum(connection, account_id, columns.id <= before)
+    others = (
+        select(columns.id, columns.pending_micros, columns.posted_micros)
+        .where(own, columns.id > before, columns.id < rows[-1].id, ~meant)
+        .order_by(columns.id)
+    )
+    return _lines(rows, connection.execute(others).all(), balance)
+
+
+def _lines(rows: Sequence[Any], others: Sequence[Any], balance: Balance) -> list[Line]:
+    """Rows as lines. ``others`` were booked in between, and count in the balance."""
+    pending, posted = balance.pending_micros, balance.posted_micros
+    found, unshown = [], deque(others)
+    for row in rows:
+        while unshown and unshown[0].id < row.id:
+            other = unshown.popleft()
+            pending, posted = pending + other.pending_micros, posted + other.posted_micros
         pending, posted = pending + row.pending_micros, posted + row.posted_micros
         found.append(Line(row.id, _entry(row), pending, posted, row.note))
     return found
 
 
-def alerts(
-    connection: Connection, *, account_id: int | None, after: int, limit: int
-) -> list[tuple[int, Alert]]:
-    """``(id, alert)`` in the order in which they were raised, ids above ``after``."""
+def alerts(connection: Connection, account_id: int, *, after: int, limit: int) -> list[tuple[int, Alert]]:
+    """``(id, alert)`` of an account in the order in which they were raised, ids above ``after``.
+
+    They are numbered under its lock.
+    """
+    columns = budget_alerts.c
+    query = _alerts().where(columns.account_id == account_id, columns.id > after)
+    rows = connection.execute(query.order_by(columns.id).limit(limit))
+    return [(row.id, _alert(row)) for row in rows]
+
+
+def all_alerts(connection: Connection, *, after: Position | None, limit: int) -> list[tuple[Position, Alert]]:
+    """Of every account, each with its place, in an order that skips none."""
+    rows = connection.execute(feed(_alerts(), budget_alerts, after, limit=limit))
+    return [(Position(row.position_xid, row.id), _alert(row)) for row in rows]
+
+
+def _alerts() -> Select[Any]:
     columns, windows = budget_alerts.c, account_windows.c
     same = (columns.account_id == windows.account_id) & (columns.period == windows.period)
-    query = (
-        select(budget_alerts, windows.ends_at)
-        .join(account_windows, same & (columns.starts_at == windows.starts_at))
-        .where(columns.id > after)
-        .order_by(columns.id)
-        .limit(limit)
+    return select(budget_alerts, windows.ends_at).join(
+        account_windows, same & (columns.starts_at == windows.starts_at)
     )
-    if account_id is not None:
-        query = query.where(columns.account_id == account_id)
-    return [(row.id, _alert(row)) for row in connection.execute(query)]
 
 
 def differences(connection: Connection, *, now: datetime) -> list[Difference]:
@@ -178,7 +202,8 @@ def _entry(row: Any) -> Entry:
         row.account_id,
         Operation(row.operation),
         row.key,
-        row.hold_key,
+        # A correction is of no hold's own sum; its operation names what it corrects.
+        row.hold_key or row.of_hold,
         row.pending_micros,
         row.posted_micros,
         row.counted_at,

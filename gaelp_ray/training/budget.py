@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from threading import Lock
 from types import TracebackType
 from typing import Protocol
 
-from gaelp_ray.domain.errors import BudgetExceeded, GaelpError, InvalidInput
+from gaelp_ray.domain.errors import BudgetExceeded, Forbidden, GaelpError, InvalidInput
 from gaelp_ray.domain.ledger import AtExpiry, Hold, Outcome, Request, Settle
 from gaelp_ray.domain.money import whole_micros
 
@@ -147,7 +148,7 @@ class LeasedBudget:
         # Monotonic: when the clock on the wall jumps, no lease lives longer.
         self._clock = clock
         self._prefix, self._number = str(uuid.uuid4()), 0
-        self._lock = Lock()
+        self._lock, self._owner = Lock(), os.getpid()
         self._lease: Lease | None = None
         self._left = 0
         self._ends_at = 0.0
@@ -157,11 +158,13 @@ class LeasedBudget:
     def spend(self, amount_micros: int) -> None:
         """Take money that is about to be spent.
 
-        Raises ``BudgetExceeded`` when the budget has not that much left, ``Unavailable`` when a new slice is
-        needed and the ledger does not answer; then nothing was taken.
+        Raises ``Forbidden`` in a process forked from its own, ``BudgetExceeded`` when the budget has not that
+        much left, ``Unavailable`` when a new slice is needed and the ledger does not answer; then nothing was
+        taken.
         """
         if type(amount_micros) is not int or amount_micros <= 0:
             whole_micros(amount_micros)
+        self._check_owner()
         with self._lock:
             if amount_micros > self._left or self._clock() >= self._ends_at:
                 self._refill(amount_micros)
@@ -170,11 +173,13 @@ class LeasedBudget:
     @property
     def left_micros(self) -> int:
         """What can be spent without asking."""
+        self._check_owner()
         with self._lock:
             return self._left if self._clock() < self._ends_at else 0
 
     def close(self) -> None:
         """Settle what was spent; the rest returns. Closed again it does nothing; spent from, it opens."""
+        self._check_owner()
         with self._lock:
             if self._asked is not None:
                 self._send()
@@ -189,6 +194,14 @@ class LeasedBudget:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _check_owner(self) -> None:
+        """A copy of a lease in a forked process would spend the same money twice."""
+        if os.getpid() != self._owner:
+            raise Forbidden(
+                f"Process {os.getpid()} was forked from {self._owner}, whose lease this is; only that one "
+                f"spends from it."
+            )
 
     def _refill(self, needed: int) -> None:
         """Renew until there is as much as needed, with smaller slices where the budget has no more."""

@@ -12,13 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from gaelp_ray.domain.metrics import check_step, read_values
 from gaelp_ray.domain.safety.rewards import RewardClip, RewardWatch
 from gaelp_ray.training.budget import LeasedBudget
 from gaelp_ray.training.orders import Delivery, Placed, Proposal
 from gaelp_ray.training.reporter import ConsoleReporter, Reporter
-
-#: What a 64-bit column can hold.
-_STEPS_END = 2**63
 
 
 @dataclass(frozen=True)
@@ -149,6 +147,8 @@ class TrainingContext:
         self.peers: tuple[str, ...] = tuple(peers)
         #: Seeded with ``seed``, the same for every attempt; save its state in checkpoints to resume exactly.
         self.rng = np.random.default_rng(seed)
+        #: Whether this job has come as far as a report, in this attempt or before its checkpoint.
+        self.has_reported = checkpoint is not None
         self.budget = Budget(reporter)
         self.orders = Orders(reporter)
 
@@ -163,15 +163,15 @@ class TrainingContext:
         """Publish metrics, and optionally a checkpoint, of a step.
 
         ``checkpoint`` is a folder; when the call returns its files are safe in storage and the folder may be
-        reused. Values that are not finite numbers are left out and noted in the log.
+        reused. Values that are not finite are left out and noted in the log. Raises ``InvalidInput`` for what
+        is no metric or no step: ``gaelp_ray/domain/metrics.py`` has the rule.
         """
         path = Path(checkpoint) if checkpoint is not None else None
         if path is not None and not path.is_dir():
             raise ValueError(f"`checkpoint` must be a folder with the files to keep; {path} is none.")
-        for name, number in (("step", step), ("total_steps", total_steps or 0)):
-            if abs(int(number)) >= _STEPS_END:
-                raise ValueError(f"`{name}` must be below 2**63; got {number}.")
-        self._reporter.report(dict(metrics), step=step, total_steps=total_steps, checkpoint=path)
+        total = None if total_steps is None else check_step(total_steps, field_name="total_steps")
+        self._reporter.report(read_values(metrics), step=check_step(step), total_steps=total, checkpoint=path)
+        self.has_reported = True
 
     @property
     def clips_rewards(self) -> bool:

@@ -17,6 +17,7 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
+from gaelp_ray.domain.intervals import student_t
 from gaelp_ray.training.environments import AD_AUCTION
 from gaelp_ray.training.environments.rollout import Actor, make, play_all
 from gaelp_ray.training.environments.seeds import TUNING, held_out, is_held_out
@@ -146,18 +147,6 @@ def paired_interval(differences: Array) -> tuple[float, float]:
     margin = student_t(count - 1) * float(differences.std(ddof=1)) / count**0.5
     mean = float(differences.mean())
     return mean - margin, mean + margin
-
-
-def student_t(freedom: int, confidence: float = CONFIDENCE) -> float:
-    """What Student's t with ``freedom`` degrees stays within, either way, with probability ``confidence``.
-
-    With t = sqrt(freedom) tan(a), the density of the angle a is proportional to cos(a) ** (freedom - 1) on
-    (-pi/2, pi/2). Its integral by the trapezoid rule is inverted; good to four digits or better.
-    """
-    angle = np.linspace(0, np.pi / 2, 200_001)
-    density = np.cos(angle) ** (freedom - 1)
-    area = np.concatenate(([0.0], np.cumsum(density[1:] + density[:-1])))
-    return float(freedom**0.5 * np.tan(np.interp(confidence * area[-1], area, angle)))
 
 
 def evaluate_job(ctx: TrainingContext) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import tempfile
 import uuid
@@ -14,8 +13,10 @@ from typing import Any
 from gaelp_ray.domain.attempts import LaunchOrder, Outcome, Seat
 from gaelp_ray.domain.gangs import Member
 from gaelp_ray.training import gpus
+from gaelp_ray.training.checkpoints import remove_folder
 from gaelp_ray.training.idleness import NEVER, IdlePolicy
 from gaelp_ray.training.link import ActorLink
+from gaelp_ray.training.packages import Installation
 from gaelp_ray.training.supervisor import Supervisor, Workplace
 
 
@@ -26,6 +27,11 @@ class Terms:
     storage_uri: str
     log_limit_bytes: int
     idle: IdlePolicy = NEVER
+    #: How long threads and exit handlers may go on after the entry point has returned.
+    exit_grace_s: float = 30.0
+    installation: Installation | None = None
+    #: The service's own folders.
+    private: tuple[str, ...] = ()
 
 
 def run(
@@ -45,11 +51,14 @@ def run(
         rank=rank,
         idle=terms.idle,
         gpu_use=gpus.sampler(order.resources.gpu_milli),
+        exit_grace_s=terms.exit_grace_s,
+        installation=terms.installation,
+        private=[Path(folder) for folder in terms.private],
     )
     try:
         return Supervisor(order, link, place).run()
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        remove_folder(scratch)
 
 
 def _introduce(rank: int) -> Member:

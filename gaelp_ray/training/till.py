@@ -38,6 +38,8 @@ class Till:
         self._link, self._rank, self._desk = link, rank, desk
         self._stop, self._is_stopping = stop, is_stopping
         self._refusals = 0
+        #: It was refused money, or halted: it may end for want of it.
+        self.has_refused = False
         #: Leases that the process holds, and so may have spent in full.
         self._leases: dict[str, Lease] = {}
         self._answers: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
@@ -48,9 +50,10 @@ class Till:
             "stop_order": self._stop_order,
         }
 
-    def takes(self, kind: str) -> bool:
-        """Whether this is a message about money."""
-        return kind in self._answers
+    @property
+    def questions(self) -> frozenset[str]:
+        """Kinds of messages about money."""
+        return frozenset(self._answers)
 
     def answer(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """What to tell the process; never raises for what it asked."""
@@ -116,6 +119,7 @@ class Till:
         return self._desk
 
     def _heed(self, error: GaelpError) -> None:
+        self.has_refused = self.has_refused or isinstance(error, BudgetExceeded | Halted)
         if isinstance(error, BudgetExceeded):
             self._refusals += 1
         if isinstance(error, Halted) or self._refusals > PATIENCE:

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import csv
-import io
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Path, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime
 
+from gaelp_ray.domain import periods, spreadsheets
 from gaelp_ray.domain.access import Principal
-from gaelp_ray.domain.errors import GaelpError, InvalidInput
+from gaelp_ray.domain.errors import GaelpError
 from gaelp_ray.domain.ledger import Balance, Line, Money, Outcome, Scope, moment
 from gaelp_ray.domain.windows import ALWAYS, Period
 from gaelp_ray.services import budgets as service
-from gaelp_ray.services import ledger, statements
-from gaelp_ray.store.statements import After
+from gaelp_ray.services import ledger, members, statements
 from serve_app import booking, keys
 from serve_app.auth import Caller
 from serve_app.context import context
 from serve_app.errors import body_of
-from serve_app.paging import Cursor, Limit, before, next_cursor
+from serve_app.paging import Cursor, Limit, after, after_position, before, next_cursor, next_position
 from serve_app.respond import json_response
 from serve_app.routers.api import api_router
 from serve_app.routers.ids import Id
@@ -45,26 +43,36 @@ from serve_app.schemas.booking import (
     SettleIn,
     SpendIn,
 )
-from serve_app.schemas.budgets import AlertOut, AlertPage, BudgetIn, BudgetOut, BudgetPage, LimitIn, UsageOut
+from serve_app.schemas.budgets import (
+    AlertOut,
+    AlertPage,
+    BudgetIn,
+    BudgetOut,
+    BudgetPage,
+    LimitIn,
+    MemberList,
+    MemberOut,
+    UsageOut,
+)
 from serve_app.schemas.statements import BalanceOut, Format, LineOut, LinePage
 
 router = api_router("/budgets", tag="budgets", refusals=(402, 403, 409))
 
 Key = Annotated[str, Path(max_length=200, description="As you named the hold, or in full as it is listed.")]
 
+User = Annotated[str, Path(max_length=200)]
+
 #: What a statement shows that is asked for no beginning.
 _SPAN = timedelta(days=30)
 _CSV_PAGE = 1000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-_LAST = (ALWAYS.ends_at - _EPOCH) // _MICROSECOND
 
 
 @router.post("", status_code=201, response_model=BudgetOut)
 async def open_budget(body: BudgetIn, caller: Caller) -> Response:
     """Open a budget; one that was opened so before is answered again, with these limits.
 
-    Owners open budgets of simulated money for their agents, operators all.
+    Owners open budgets of simulated money for their agents, operators all. Another one of real money for an
+    agent, in another currency, takes an approval with the purpose `limit` and the subject `agent ID`.
     """
     new = body.new(context().settings.currency)
     account = await context().transact(
@@ -101,7 +109,10 @@ async def list_budgets(
 @router.get("/alerts", response_model=AlertPage)
 async def list_all_alerts(caller: Caller, limit: Limit = 100, cursor: Cursor = None) -> Response:
     """Marks that budgets passed (50, 80, 95, 100 %), oldest first. Operators only."""
-    return await _alerts(caller, None, limit, cursor)
+    found = await context().read(service.all_alerts, by=caller, after=after_position(cursor), limit=limit)
+    following = next_position([position for position, _ in found], limit)
+    items = [AlertOut.of(position.id, alert) for position, alert in found]
+    return json_response(AlertPage.model_construct(items=items, next_cursor=following))
 
 
 @router.get("/{budget_id}", response_model=BudgetOut)
@@ -114,7 +125,8 @@ async def get_budget(budget_id: Id, caller: Caller) -> Response:
 async def set_limit(budget_id: Id, period: Period, body: LimitIn, caller: Caller) -> Response:
     """Set or lift a limit. It may be lower than what is used: nothing is taken back, new holds are refused.
 
-    Raising one of real money takes an approval with the purpose `limit` and the subject `account ID`.
+    Raising one of real money takes an approval with the purpose `limit`, the subject `account ID` and its
+    `period`.
     """
     usage = await context().transact(
         service.set_limit, budget_id, period, body.limit_micros, by=caller, now=datetime.now(UTC)
@@ -159,10 +171,11 @@ async def void(budget_id: Id, key: Key, caller: Caller) -> Response:
 
 @router.post("/{budget_id}/holds/{key:path}/settle", response_model=ReceiptOut)
 async def settle(budget_id: Id, key: Key, body: SettleIn, caller: Caller) -> Response:
-    """Say what was spent under a hold, however much and however late, instead of post or void."""
-    receipt = await booking.resolve(
-        caller, budget_id, key, lambda held: booking.settle(held, body.spent_micros)
-    )
+    """Say what was spent under a hold, instead of post or void.
+
+    More than was held, or late, only by operators, where others share a budget that the hold counts in.
+    """
+    receipt = await booking.settle_hold(caller, budget_id, key, body.spent_micros)
     return json_response(ReceiptOut.of(receipt, partial(keys.shown, caller)))
 
 
@@ -183,7 +196,10 @@ async def get_hold(budget_id: Id, key: Key, caller: Caller) -> Response:
 
 @router.post("/{budget_id}/spends", status_code=201, response_model=ReceiptOut)
 async def report_spend(budget_id: Id, body: SpendIn, caller: Caller) -> Response:
-    """Record money that was spent in the world already. It is recorded past a limit, too."""
+    """Record money that was spent in the world already. It is recorded past a limit, too.
+
+    Real money only by operators. What an owner records counts in the agent's budget and their own.
+    """
     receipt = await booking.book(
         caller, budget_id, body.campaign, lambda purse: body.spend(keys.stored(caller, body.key), purse)
     )
@@ -192,10 +208,18 @@ async def report_spend(budget_id: Id, body: SpendIn, caller: Caller) -> Response
 
 @router.post("/{budget_id}/corrections", status_code=201, response_model=ReceiptOut)
 async def correct(budget_id: Id, body: CorrectionIn, caller: Caller) -> Response:
-    """Book a difference beside what was booked wrongly. Admins only."""
+    """Book a difference beside what was booked wrongly. Admins only.
+
+    What was spent of a hold is corrected under its `hold_key`: then a report of its platform finds the
+    correction booked already, and does not book it again.
+    """
     caller.require_admin()
+    held = None if body.hold_key is None else await booking.find(caller, budget_id, body.hold_key)
     receipt = await booking.book(
-        caller, budget_id, body.campaign, lambda purse: body.correction(keys.stored(caller, body.key), purse)
+        caller,
+        budget_id,
+        body.campaign,
+        lambda purse: body.correction(keys.stored(caller, body.key), purse, held),
     )
     return json_response(ReceiptOut.of(receipt, partial(keys.shown, caller)), 201)
 
@@ -208,6 +232,26 @@ async def carry_out(budget_id: Id, body: OperationsIn, caller: Caller) -> Respon
     return json_response(AnswerList.model_construct(items=items))
 
 
+@router.get("/{budget_id}/members", response_model=MemberList)
+async def list_members(budget_id: Id, caller: Caller) -> Response:
+    """Who may charge a campaign's budget, beside operators. Operators only."""
+    found = await context().read(members.of_account, budget_id, by=caller)
+    items = [MemberOut.model_validate(each) for each in found]
+    return json_response(MemberList.model_construct(items=items))
+
+
+@router.put("/{budget_id}/members/{user}", status_code=204)
+async def add_member(budget_id: Id, user: User, caller: Caller) -> None:
+    """Let the agents of a user hold money of a campaign's budget. Operators only."""
+    await context().transact(members.add, budget_id, user, by=caller, now=datetime.now(UTC))
+
+
+@router.delete("/{budget_id}/members/{user}", status_code=204)
+async def remove_member(budget_id: Id, user: User, caller: Caller) -> None:
+    """What was held stays held. Who is no member stays none. Operators only."""
+    await context().transact(members.remove, budget_id, user, by=caller, now=datetime.now(UTC))
+
+
 @router.get("/{budget_id}/statement", response_model=LinePage, responses={200: {"content": {"text/csv": {}}}})
 async def get_statement(
     budget_id: Id,
@@ -216,20 +260,27 @@ async def get_statement(
     until: Annotated[AwareDatetime | None, Query(description="Now.")] = None,
     format: Annotated[Format, Query(description="`csv` is all of it.")] = Format.JSON,  # noqa: A002
     limit: Limit = 100,
-    cursor: Annotated[str | None, Query(max_length=60)] = None,
+    cursor: Cursor = None,
 ) -> Response:
-    """Every change of the balance from `since` on and before `until`, oldest first."""
+    """Every change of the balance from `since` on and before `until`, in the order in which they were booked.
+
+    Who goes on by `next_cursor` misses none, also of those that are booked meanwhile.
+    """
     await context().read(service.visible, budget_id, by=caller)
-    end = moment(until or datetime.now(UTC), field="until")
-    start = moment(since or end - _SPAN, field="since")
+    now = datetime.now(UTC)
+    start, end = periods.meant(since, until, span=_SPAN, now=now)
     if format is Format.CSV:
         headers = {"Content-Disposition": f'attachment; filename="budget-{budget_id}.csv"'}
         return StreamingResponse(_csv(budget_id, caller, start, end), media_type="text/csv", headers=headers)
+    last = after(cursor)
+    if last and since is None:
+        start = ALWAYS.starts_at  # What comes after a page is shown, however long somebody takes to ask.
+    bound = end if until is not None and until <= now else None
     found = await context().read(
-        statements.statement, budget_id, since=start, until=end, after=_after(cursor), limit=limit
+        statements.statement, budget_id, since=start, until=bound, after=last, limit=limit
     )
     items = [LineOut.of(line, partial(keys.shown, caller)) for line in found]
-    following = _cursor(After(found[-1].entry.at, found[-1].id)) if len(found) == limit else None
+    following = next_cursor([line.id for line in found], limit)
     return json_response(LinePage.model_construct(items=items, next_cursor=following))
 
 
@@ -245,8 +296,13 @@ async def get_balance(
 
 @router.get("/{budget_id}/alerts", response_model=AlertPage)
 async def list_alerts(budget_id: Id, caller: Caller, limit: Limit = 100, cursor: Cursor = None) -> Response:
-    """Marks of its limits that were passed (50, 80, 95, 100 %), oldest first; each once in a window."""
-    return await _alerts(caller, budget_id, limit, cursor)
+    """Marks of its limits that were passed (50, 80, 95, 100 %), oldest first; each once in a window, and
+    again when the limit changes.
+    """
+    found = await context().read(service.alerts, budget_id, by=caller, after=after(cursor), limit=limit)
+    following = next_cursor([alert_id for alert_id, _ in found], limit)
+    items = [AlertOut.of(alert_id, alert) for alert_id, alert in found]
+    return json_response(AlertPage.model_construct(items=items, next_cursor=following))
 
 
 async def _budget(budget_id: int, caller: Principal, status: int) -> Response:
@@ -254,15 +310,6 @@ async def _budget(budget_id: int, caller: Principal, status: int) -> Response:
     found = await context().read(statements.projections, budget_id, now=datetime.now(UTC))
     usages = [UsageOut.of(usage, projection) for usage, projection in found]
     return json_response(BudgetOut.of(account, usages), status)
-
-
-async def _alerts(caller: Principal, budget_id: int | None, limit: int, cursor: str | None) -> Response:
-    found = await context().read(
-        service.alerts, by=caller, account_id=budget_id, after=before(cursor) or 0, limit=limit
-    )
-    following = next_cursor([alert_id for alert_id, _ in found], limit)
-    items = [AlertOut.of(alert_id, alert) for alert_id, alert in found]
-    return json_response(AlertPage.model_construct(items=items, next_cursor=following))
 
 
 def _answer(status: int, outcome: Outcome, caller: Principal) -> AnswerOut:
@@ -275,24 +322,23 @@ def _answer(status: int, outcome: Outcome, caller: Principal) -> AnswerOut:
 
 async def _csv(budget_id: int, caller: Principal, since: datetime, until: datetime) -> AsyncIterator[str]:
     """Read in pages, so that a slow reader holds no connection."""
-    after: After | None = None
+    last: int | None = None
     opening: Balance | None = None
-    yield _written([statements.COLUMNS])
+    yield spreadsheets.written([statements.COLUMNS])
     while True:
         page = await context().read(
             statements.statement,
             budget_id,
             since=since,
             until=until,
-            after=after,
+            after=last,
             opening=opening,
             limit=_CSV_PAGE,
         )
         yield await asyncio.to_thread(_rows, page, caller)
         if len(page) < _CSV_PAGE:
             return
-        last = page[-1]
-        after, opening = After(last.entry.at, last.id), Balance(last.pending_micros, last.posted_micros)
+        last, opening = page[-1].id, Balance(page[-1].pending_micros, page[-1].posted_micros)
 
 
 def _rows(page: list[Line], caller: Principal) -> str:
@@ -300,24 +346,4 @@ def _rows(page: list[Line], caller: Principal) -> str:
     for row in rows:
         row["key"] = keys.shown(caller, row["key"])
         row["hold_key"] = keys.shown(caller, row["hold_key"] or "")
-    return _written([row.values() for row in rows])
-
-
-def _written(rows: Iterable[Iterable[Any]]) -> str:
-    text = io.StringIO()
-    csv.writer(text).writerows(rows)
-    return text.getvalue()
-
-
-def _cursor(last: After) -> str:
-    return f"{(last.at - _EPOCH) // _MICROSECOND}.{last.id}"
-
-
-def _after(cursor: str | None) -> After | None:
-    if not cursor:
-        return None
-    micros, _, line_id = cursor.partition(".")
-    whole = all(part.isascii() and part.isdigit() for part in (micros, line_id))
-    if not whole or int(micros) >= _LAST or int(line_id) >= 2**63:
-        raise InvalidInput("`cursor` must be the `next_cursor` of the page before.")
-    return After(_EPOCH + int(micros) * _MICROSECOND, int(line_id))
+    return spreadsheets.written(row.values() for row in rows)

@@ -49,8 +49,9 @@ async def watch_agent(socket: WebSocket, agent_id: int) -> None:
         caller = authenticate(websocket_token(socket))
         await _check(agent_id, caller)
         # Watching begins before the greeting is read, so that nothing falls between the two.
-        async with context().live.subscribe(agent_id) as subscriber:
-            await _serve(socket, await _greeting(agent_id, caller), subscriber)
+        with context().followers.seat(caller.user):
+            async with context().live.subscribe(agent_id) as subscriber:
+                await _serve(socket, await _greeting(agent_id, caller), subscriber)
     except GaelpError as error:
         await _refuse(socket, error)
 

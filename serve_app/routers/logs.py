@@ -8,8 +8,11 @@ from typing import Annotated
 
 from fastapi import Query, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from gaelp_ray.domain.access import Principal
+from gaelp_ray.domain.jobs import TERMINAL
+from gaelp_ray.services import jobs as job_service
 from gaelp_ray.services import logs as service
 from serve_app.auth import Caller
 from serve_app.context import context
@@ -32,23 +35,40 @@ async def read_logs(
     """What the job printed. With ``follow`` the answer goes on until the job, or the chosen attempt, ends."""
     attempt_id = await context().read(service.attempt_of, job_id, attempt, by=caller)
     if follow:
-        stream = _follow(job_id, attempt, attempt_id, tail, caller)
-        return StreamingResponse(stream, media_type="text/plain; charset=utf-8")
+        context().followers.take(caller.user)
+        return _Followed(_follow(job_id, attempt, attempt_id, tail, caller), caller.user)
     if attempt_id is None:
         return PlainTextResponse("")
     part = await context().read(service.tail, attempt_id, lines=tail)
     return Response(part.content, media_type="text/plain; charset=utf-8")
 
 
+class _Followed(StreamingResponse):
+    """A log as it grows. Who follows it has a seat until the answer is over, however it ends."""
+
+    def __init__(self, content: AsyncIterator[bytes], user: str) -> None:
+        super().__init__(content, media_type="text/plain; charset=utf-8")
+        self._user = user
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            context().followers.leave(self._user)
+
+
 async def _follow(
     job_id: int, number: int | None, attempt_id: int | None, tail: int, caller: Principal
 ) -> AsyncIterator[bytes]:
-    """One attempt after another until the job ends; a chosen attempt until that ends."""
+    """One attempt after another until the job ends; a chosen attempt until that ends.
+
+    What is asked again and again is asked for all followers of this replica at once.
+    """
     api = context()
     current, position = None, 0
     while True:
         # Asked before reading, so that what was written in between is not missed.
-        over = await api.read(service.finished, job_id, by=caller)
+        job = job_service.visible(await api.jobs.get(job_id), job_id, caller)
         if attempt_id is not None and attempt_id != current:
             first = current is None
             current, position = attempt_id, 0
@@ -57,14 +77,17 @@ async def _follow(
                 position = part.next_byte
                 yield part.content
         complete = False
-        while current is not None:
-            part = await api.read(service.read_on, current, from_byte=position)
-            position, complete = part.next_byte, part.complete
-            if not part.content:
-                break
-            yield part.content
-        if over or (complete and number is not None):
+        if current is not None:
+            end = await api.log_ends.get(current)
+            while end is not None and position < end.bytes:
+                part = await api.read(service.read_on, current, from_byte=position)
+                if not part.content:
+                    break
+                position = part.next_byte
+                yield part.content
+            complete = end is None or end.ended
+        if job.state in TERMINAL or (complete and number is not None):
             return
         await asyncio.sleep(POLL_S)
-        if number is None and (complete or current is None):
+        if number is None and (complete or current is None) and job.attempt_number:
             attempt_id = await api.read(service.attempt_of, job_id, None, by=caller)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import Path, Query, Response
 
+from gaelp_ray.domain import periods
 from gaelp_ray.domain.errors import InvalidInput
 from gaelp_ray.domain.safety.policies import Attach, Attachment, Policy
 from gaelp_ray.domain.safety.policies import read as read_policy
@@ -53,14 +54,15 @@ async def list_policies(
 @router.post("/policies:dry-run", response_model=DryRunOut)
 async def dry_run(body: DryRunIn, caller: Caller, limit: Limit = 100) -> Response:
     """What a policy would have said to what an agent asked for; stores nothing."""
-    policy, until = await _tried(body), body.until or datetime.now(UTC)
+    policy = await _tried(body)
+    begin, end = periods.meant(body.since, body.until, span=_SPAN, now=datetime.now(UTC))
     replayed = await context().read(
         service.dry_run,
         body.agent_id,
         policy,
         by=caller,
-        since=body.since or until - _SPAN,
-        until=until,
+        since=begin,
+        until=end,
         timezone=body.timezone,
     )
     return json_response(DryRunOut.of(replayed, limit=limit))

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Path, Response
 
 from gaelp_ray.domain.agents import AgentVersion
+from gaelp_ray.domain.promotion import Evidence
 from gaelp_ray.services import agents
 from gaelp_ray.services import promotions as service
 from serve_app.auth import Caller
@@ -24,17 +25,23 @@ Version = Annotated[str, Path(max_length=64)]
 
 @router.post("/evidence", status_code=201, response_model=EvidenceOut)
 async def record_evidence(agent_id: Id, version: Version, body: EvidenceIn, caller: Caller) -> Response:
-    """Store what an evaluation found; it never changes."""
+    """Read evidence from the results of jobs, and store it; it never changes.
+
+    Numbers from elsewhere are stored with `source: external`; they are never enough alone.
+    """
     found = await _version(agent_id, version, caller)
-    evidence = body.evidence(found.id)
-    stored = await context().transact(service.record_evidence, evidence, by=caller, now=datetime.now(UTC))
+    given, now = body.evidence(found.id), datetime.now(UTC)
+    if isinstance(given, Evidence):
+        stored = await context().transact(service.record_evidence, given, by=caller, now=now)
+    else:
+        stored = await context().transact(service.record_runs, found.id, given, by=caller, now=now)
     return json_response(EvidenceOut.model_validate(stored), 201)
 
 
 @router.get("/evidence", response_model=EvidenceList)
 async def list_evidence(agent_id: Id, version: Version, caller: Caller) -> Response:
-    """The newest first."""
-    found = await _version(agent_id, version, caller)
+    """The newest first; seen by the owner, and by who has a role."""
+    found = await context().read(service.version, agent_id, version, by=caller)
     evidence = await context().read(service.evidence, found.id, by=caller)
     items = [EvidenceOut.model_validate(each) for each in evidence]
     return json_response(EvidenceList.model_construct(items=items))
@@ -43,7 +50,8 @@ async def list_evidence(agent_id: Id, version: Version, caller: Caller) -> Respo
 @router.get("/promotion", response_model=PromotionOut)
 async def get_promotion(agent_id: Id, version: Version, caller: Caller) -> Response:
     """Whether it may spend real money, and what is missing until it may."""
-    return await _standing(await _version(agent_id, version, caller), caller)
+    found = await context().read(service.version, agent_id, version, by=caller)
+    return await _standing(found, caller)
 
 
 @router.post("/promotion", response_model=PromotionOut)

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Path, Query, Response
 from pydantic import AwareDatetime
 
+from gaelp_ray.domain import periods
 from gaelp_ray.domain.errors import InvalidInput
 from gaelp_ray.domain.quotas import QuotaKind
 from gaelp_ray.services import quotas as service
@@ -86,13 +87,13 @@ async def get_usage_history(
 ) -> Response:
     """What was held on average in each of so many equal spans."""
     now = datetime.now(UTC)
-    end = until or now
+    begin, end = periods.meant(since, until, span=_SPAN, now=now)
     points = await context().read(
         service.usage_over_time,
         members.kind,
         name,
         resource=resource,
-        since=since or end - _SPAN,
+        since=begin,
         until=end,
         buckets=buckets,
         by=caller,

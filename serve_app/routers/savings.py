@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Query, Response
 from pydantic import AwareDatetime
 
+from gaelp_ray.domain import periods
 from gaelp_ray.services import savings as service
 from serve_app.auth import Caller
 from serve_app.context import context
@@ -29,8 +30,7 @@ async def report_savings(
 ) -> Response:
     """What your jobs on spot nodes saved against on-demand ones, by the price table; an admin sees all."""
     now = datetime.now(UTC)
-    end = until or now
-    begin = since or end - _SPAN
+    begin, end = periods.meant(since, until, span=_SPAN, now=now)
     found = await context().read(
         service.savings, since=begin, until=end, prices=context().runtime.prices, by=caller, now=now
     )

@@ -12,7 +12,7 @@ from gaelp_ray.services import reviews as service
 from gaelp_ray.store.reviews import Violation
 from serve_app.auth import Caller
 from serve_app.context import context
-from serve_app.paging import Cursor, Limit, after, next_cursor
+from serve_app.paging import Cursor, Limit, after_position, next_position
 from serve_app.respond import json_response
 from serve_app.routers.api import api_router
 from serve_app.routers.ids import Id
@@ -40,7 +40,7 @@ async def list_violations(
         severity=severity,
         since=since,
         until=until,
-        after=after(cursor),
+        after=after_position(cursor),
         limit=limit,
     )
     return _page(found, limit)
@@ -72,13 +72,13 @@ async def list_violations_of_agent(
         severity=severity,
         since=since,
         until=until,
-        after=after(cursor),
+        after=after_position(cursor),
         limit=limit,
     )
     return _page(found, limit)
 
 
 def _page(found: list[Violation], limit: int) -> Response:
-    following = next_cursor([each.id for each in found], limit)
+    following = next_position([each.position for each in found], limit)
     items = [ViolationOut.of(each) for each in found]
     return json_response(ViolationPage.model_construct(items=items, next_cursor=following))

@@ -41,10 +41,12 @@ class VersionIn(In):
     docker_image: str | None = None
     working_dir: str | None = Field(
         default=None,
-        description="The job's code: a folder that every node sees, or the URI of a .zip that Ray can fetch.",
+        description="The job's code: a folder or archive that every node sees, or an archive's address.",
     )
     config: Json = Field(default_factory=dict)
-    requirements: list[str] = Field(default_factory=list, description="pip requirement lines.")
+    requirements: list[str] = Field(
+        default_factory=list, description="Packages as PEP 508 has them: `torch>=2.4`."
+    )
     resource_requirements: dict[str, str | int | float] = Field(
         default_factory=dict,
         description="Kubernetes quantities: cpu, memory, gpu, storage.",

@@ -70,7 +70,7 @@ Key = Annotated[str, Field(description="Yours; the same with the same body is an
 
 Campaign = Annotated[
     Annotated[str, Field(max_length=200), AfterValidator(printable)] | None,
-    Field(description="Its budget is bound as well."),
+    Field(description="Its budget is bound as well, if you are a member of it or an operator."),
 ]
 
 Currency = Annotated[str | None, Field(description="By default that of the budget; another is refused.")]
@@ -119,6 +119,7 @@ class _Held(In):
             ttl=timedelta(seconds=self.ttl_seconds),
             margin_micros=self.margin_micros,
             at_expiry=self.at_expiry,
+            named=purse.named,
         )
 
 
@@ -167,10 +168,11 @@ class SpendIn(In):
     def spend(self, key: str, purse: Purse) -> ledger.Spend:
         return ledger.Spend(
             key=key,
-            account_ids=purse.account_ids,
+            account_ids=purse.charged_ids,
             currency=self.currency or purse.account.currency,
             amount_micros=self.amount_micros,
             occurred_at=self.occurred_at,
+            named=purse.named,
         )
 
 
@@ -180,18 +182,34 @@ class CorrectionIn(In):
     key: Key
     delta_micros: Micros
     currency: Currency = None
-    counted_at: AwareDatetime = Field(description="A moment in the windows that are to be corrected.")
+    counted_at: AwareDatetime | None = Field(
+        default=None,
+        description="A moment in the windows that are to be corrected; by default that of the hold.",
+    )
     reason: str
     campaign: Campaign = None
+    hold_key: str | None = Field(
+        default=None,
+        description="The hold whose spending it corrects. It is booked on the accounts of the hold, and "
+        "counts as spent by its order when a platform reports on it.",
+    )
 
-    def correction(self, key: str, purse: Purse) -> ledger.Correct:
+    def correction(self, key: str, purse: Purse, held: HeldMoney | None = None) -> ledger.Correct:
+        counted_at = self.counted_at or (held.created_at if held is not None else None)
+        if counted_at is None:
+            raise InvalidInput(
+                "`counted_at` must be a moment in the windows that are to be corrected, or `hold_key` name "
+                "the hold that is."
+            )
         return ledger.Correct(
             key=key,
-            account_ids=purse.account_ids,
+            account_ids=purse.account_ids if held is None else held.account_ids,
             currency=self.currency or purse.account.currency,
             delta_micros=self.delta_micros,
-            counted_at=self.counted_at,
+            counted_at=counted_at,
             reason=self.reason,
+            hold_key=None if held is None else held.key,
+            named=purse.named if held is None else None,
         )
 
 

@@ -125,6 +125,18 @@ class BudgetPage(Items):
     items: list[BudgetOut]
 
 
+class MemberOut(Out):
+    """Who may charge a campaign's budget."""
+
+    user: str
+    by: str
+    at: datetime
+
+
+class MemberList(Out):
+    items: list[MemberOut]
+
+
 class AlertOut(Out):
     """A mark of a limit that was passed, as it stood then."""
 

@@ -332,7 +332,8 @@ class CheckpointOut(Out):
     id: int
     attempt: int
     step: int
-    uri: str
+    uri: str = Field(description="Where it was saved.")
+    address: str = Field(description="The same place relative to `GAELP_STORAGE`, by which it is found.")
     digest: str = Field(description="SHA-256 of the manifest.")
     size_bytes: int
     metrics: Mapping[str, float]

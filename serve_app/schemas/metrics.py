@@ -8,7 +8,7 @@ from datetime import datetime
 from pydantic import AwareDatetime, ConfigDict, Field
 
 from gaelp_ray.domain.metrics import MetricPoint
-from serve_app.schemas.common import In, Items, Out, WholeNumber
+from serve_app.schemas.common import In, Items, Number, Out, WholeNumber
 
 
 class MetricsIn(In):
@@ -16,7 +16,7 @@ class MetricsIn(In):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"metrics": {"ctr": 0.031, "cpa": 4.2}}]})
 
-    metrics: dict[str, float]
+    metrics: dict[str, Number]
     step: WholeNumber | None = Field(default=None, ge=0, le=2**63 - 1)
     source: str = Field(default="external", min_length=1, max_length=100)
     at: AwareDatetime | None = None

@@ -78,6 +78,7 @@ class RampOut(Out):
     stages: list[StageOut]
     day_micros: int = Field(description="What may be spent in a day as it stands.")
     full_day_micros: int
+    cap_micros: int | None = Field(description="A daily limit set by hand: no stage goes past it.")
     metric: str
     min_samples: int
     min_value: float
@@ -105,6 +106,7 @@ class RampOut(Out):
             ],
             day_micros=ramp.day_micros,
             full_day_micros=ramp.full_day_micros,
+            cap_micros=ramp.cap_micros,
             metric=stored.watch.metric,
             min_samples=stored.watch.bar.min_samples,
             min_value=stored.watch.bar.min_value,

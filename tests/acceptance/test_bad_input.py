@@ -281,6 +281,10 @@ def test_metrics_that_are_not_numbers_are_refused(service: Service, api: httpx.C
     for body in (
         b'{"metrics":{"a":NaN}}',
         b'{"metrics":{"a":"x"}}',
+        b'{"metrics":{"a":"0.5"}}',
+        b'{"metrics":{"a":true}}',
+        b'{"metrics":{"a":1' + b"0" * 400 + b"}}",
+        b'{"metrics":{"a":1},"step":2.5}',
         b'{"metrics":{}}',
         b'{"metrics":{"a b":1}}',
     ):

@@ -21,12 +21,12 @@ import pytest
 from gaelp_ray.cli import database
 from gaelp_ray.domain.access import SYSTEM, Principal
 from gaelp_ray.domain.approvals import NewApproval, Purpose
-from gaelp_ray.domain.promotion import Evidence
-from gaelp_ray.domain.roles import Role
 from gaelp_ray.domain.safety.policies import Attach, Attachment
 from gaelp_ray.domain.switches import SwitchScope, Target
-from gaelp_ray.services import approvals, audit, policies, promotions, roles, switches
+from gaelp_ray.domain.windows import Period
+from gaelp_ray.services import audit, policies, promotions, switches
 from gaelp_ray.store.engine import Store
+from tests import evidence
 from tests.service import Service, eventually
 
 Json = dict[str, Any]
@@ -140,12 +140,20 @@ def test_what_is_over_a_limit_is_refused_with_the_numbers(till: Callable[..., Ti
 def test_a_campaign_binds_what_is_spent_for_it(
     till: Callable[..., Till], service: Service, user: Callable[[], tuple[str, httpx.Client]]
 ) -> None:
-    _, ann = user()
+    ann_name, ann = user()
     spring = till(limits_micros={"total": 10 * UNIT}, subject=unique("spring"))
     name = spring.api.get(f"/budgets/{spring.id}").json()["subject"]
     agent = service.agent(ann)
     own = Till(ann, ann.get("/budgets", params={"scope": "agent"}).json()["items"][0])
     assert own.api.get(f"/budgets/{own.id}").json()["subject"] == str(agent["id"])
+
+    assert code(own.hold("no member", 7 * UNIT, campaign=name)) == (403, "forbidden")
+    assert code(own.send("/spends", key=own.key("s"), amount_micros=UNIT, campaign=name))[0] == 403
+    assert (spring.used(), own.used()) == ((0, 0), (0, 0)), "what is refused changes nothing"
+    members = f"/budgets/{spring.id}/members"
+    assert code(ann.put(f"{members}/{ann_name}")) == (403, "forbidden")
+    assert spring.api.put(f"{members}/{ann_name}").status_code == 204
+    assert [each["user"] for each in spring.api.get(members).json()["items"]] == [ann_name]
 
     assert own.hold("a", 7 * UNIT, campaign=name).status_code == 201
     refused = own.hold("b", 4 * UNIT, campaign=name)
@@ -432,12 +440,9 @@ def test_budgets_are_for_those_they_belong_to(
     assert bob.get("/budgets").json()["items"] == []
 
 
-def promote(books: Store, version_id: int) -> None:
+def promote(books: Store, agent_id: int, version_id: int, owner: str) -> None:
     now = datetime.now(UTC)
-    evidence = Evidence(
-        version_id=version_id, baseline="fixed bid", seeds=20, effect=0.2, low=0.1, high=0.3, confidence=0.95
-    )
-    books.transact(promotions.record_evidence, evidence, by=SYSTEM, now=now)
+    evidence.record(books, agent_id, version_id, by=Principal(owner), now=now)
     approve(books, Purpose.PROMOTION, f"version {version_id}")
     books.transact(promotions.promote, version_id, by=SYSTEM, now=now)
 
@@ -445,17 +450,14 @@ def promote(books: Store, version_id: int) -> None:
 def approve(books: Store, purpose: Purpose, subject: str, **amount: Any) -> None:
     now = datetime.now(UTC)
     new = NewApproval(purpose=purpose, subject=subject, reason="a test", ttl=timedelta(hours=1), **amount)
-    asked = books.transact(approvals.request, new, by=Principal(unique("asks")), now=now)
-    for _ in range(2):
-        voter = Principal(unique("votes"))
-        books.transact(roles.grant, voter.user, Role.APPROVER, by=SYSTEM, now=now)
-        books.transact(approvals.vote, asked.id, approves=True, reason="ok", by=voter, now=now)
+    voters = tuple(Principal(unique("votes")) for _ in range(2))
+    evidence.approved(books, new, now=now, asks=Principal(unique("asks")), voters=voters)
 
 
 def test_real_money_of_an_agent_passes_the_gate(
     service: Service, books: Store, user: Callable[[], tuple[str, httpx.Client]]
 ) -> None:
-    _, ann = user()
+    ann_name, ann = user()
     agent = service.agent(ann, type="real_deployment", budget_limit=100.0)
     listed = ann.get("/budgets", params={"scope": "agent", "money": "real"}).json()["items"]
     own = Till(ann, listed[0])
@@ -463,7 +465,7 @@ def test_real_money_of_an_agent_passes_the_gate(
 
     version = books.read(lambda c: c.exec_driver_sql(
         f"SELECT current_version_id FROM agents WHERE id = {agent['id']}").scalar_one())  # fmt: skip
-    promote(books, version)
+    promote(books, agent["id"], version, ann_name)
     currency = ann.get(f"/budgets/{own.id}").json()["currency"]
     document = {
         "currency": currency,
@@ -487,7 +489,9 @@ def test_real_money_of_an_agent_passes_the_gate(
     assert code(denied) == (403, "denied")
     assert "regions" in [reason["code"] for reason in denied.json()["reasons"]]
     assert code(own.hold("c", 96 * UNIT, action=there, reported=fine)) == (402, "budget_exceeded")
-    assert own.resolve("a", "post", amount_micros=2 * UNIT).status_code == 200
+    assert code(own.resolve("a", "settle", spent_micros=6 * UNIT)) == (403, "forbidden")
+    assert code(own.send("/spends", key=own.key("s"), amount_micros=UNIT)) == (403, "forbidden")
+    assert own.resolve("a", "settle", spent_micros=2 * UNIT).status_code == 200
     batch = own.send("/operations", operations=[{"operation": "hold", "key": "d", "amount_micros": 1}])
     assert batch.json()["items"][0]["status"] == 422
 
@@ -507,8 +511,15 @@ def test_raising_a_limit_of_real_money_takes_an_approval(
 
     assert code(ann.put(address, json={"limit_micros": 20 * UNIT})) == (409, "not_eligible")
     assert code(ann.patch(f"/agents/{agent['id']}", json={"budget_limit": 20.0})) == (409, "not_eligible")
+    refused = ann.put(address, json={"limit_micros": 20 * UNIT}).json()
+    asked = {key: refused[key] for key in ("purpose", "subject", "period", "amount_micros", "currency")}
+    assert ann.post("/approvals", json=asked | {"reason": "spring"}).status_code == 201, "as it says"
+    older = {key: asked[key] for key in asked if key != "period"} | {"reason": "spring"}
+    assert "`period`" in ann.post("/approvals", json=older).json()["detail"]
     approved = {"amount_micros": 20 * UNIT, "currency": budget["currency"]}
-    approve(books, Purpose.LIMIT, f"account {budget['id']}", **approved)
+    approve(books, Purpose.LIMIT, f"account {budget['id']}", **approved, period=Period.DAY)
+    assert code(ann.put(address, json={"limit_micros": 20 * UNIT})) == (409, "not_eligible")
+    approve(books, Purpose.LIMIT, f"account {budget['id']}", **approved, period=Period.TOTAL)
 
     assert ann.put(address, json={"limit_micros": 20 * UNIT}).json()["limit_micros"] == 20 * UNIT
     assert ann.get(f"/agents/{agent['id']}").json()["budget_limit"] == 20.0

@@ -15,6 +15,44 @@ ENDINGS: dict[str, tuple[dict[str, Any], dict[str, Any], str, str, str]] = {
     "script": ({"entrypoint": "python script.py --steps 3"}, {}, "completed", "success", ""),
     "raises": ({"entrypoint": "trainers:fail"}, {"max_retries": 0}, "failed", "user_error", "went wrong"),
     "exits": ({"entrypoint": "trainers:leave"}, {"max_retries": 0}, "failed", "user_error", "exited with 3"),
+    "exits with a number past all columns": (
+        {"entrypoint": "endings:leave_with_much"},
+        {"max_retries": 0},
+        "failed",
+        "user_error",
+        "exited with 2147483648",
+    ),
+    "claims a cause of the service": (
+        {"entrypoint": "endings:claim"},
+        {"max_retries": 0, "hyperparameters": {"cause": "preempted"}},
+        "failed",
+        "user_error",
+        "what is no message",
+    ),
+    "answers what is no answer": (
+        {"entrypoint": "endings:claim"},
+        {"max_retries": 0, "hyperparameters": {"cause": "success", "result": "notadict"}},
+        "failed",
+        "user_error",
+        "what is no message",
+    ),
+    "forks a process that exits": ({"entrypoint": "endings:fork"}, {}, "completed", "success", ""),
+    "closes its output": ({"entrypoint": "endings:close"}, {}, "completed", "success", ""),
+    "has a tuple as key": ({"entrypoint": "endings:tuple_key"}, {}, "completed", "success", ""),
+    "dies of a real-time signal": (
+        {"entrypoint": "endings:real_time"},
+        {"max_retries": 0},
+        "failed",
+        "user_error",
+        "SIGRTMIN+6",
+    ),
+    "has a folder of a long name": (
+        {"working_dir": "/" + "x" * 300},
+        {},
+        "failed",
+        "misconfigured",
+        "is no folder on the node",
+    ),
     "exits hard": (
         {"entrypoint": "trainers:vanish"},
         {"max_retries": 0},
@@ -60,6 +98,39 @@ def test_a_job_that(service: Service, api: httpx.Client, name: str) -> None:
     events = api.get(f"/jobs/{job['id']}/events").json()["items"]
     ends = [e for e in events if e["to_state"] in ("succeeded", "failed", "cancelled")]
     assert len(ends) == 1
+
+
+def test_a_job_that_takes_its_worker_down_is_given_up(service: Service, api: httpx.Client) -> None:
+    job = service.submit(api, service.agent(api, entrypoint="endings:kill_the_worker"))
+    ended = service.wait(api, job, within_s=120)
+    assert (ended["status"], ended["cause"]) == ("failed", "user_error")
+    assert "was lost 5 times in a row within 30 s" in ended["message"]
+    attempts = api.get(f"/jobs/{job['id']}/attempts").json()["items"]
+    assert [each["cause"] for each in attempts] == ["node_lost"] * 4 + ["user_error"]
+
+
+def test_a_completed_job_has_all_its_points(service: Service, api: httpx.Client) -> None:
+    agent = service.agent(api, entrypoint="endings:report_fast")
+    ended = service.wait(api, service.submit(api, agent, hyperparameters={"steps": 6000}))
+    assert ended["status"] == "completed"
+    path, steps, cursor = f"/agents/{agent['id']}/metrics", set(), None
+    while True:
+        query = {"job_id": ended["id"], "limit": 1000} | ({"cursor": cursor} if cursor else {})
+        page = api.get(path, params=query).json()
+        steps |= {point["step"] for point in page["items"]}
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert steps == set(range(6000))
+    assert ended["notices"] == []
+
+
+def test_the_last_words_of_a_job_that_printed_too_much_are_kept(service: Service, api: httpx.Client) -> None:
+    agent = service.agent(api, entrypoint="endings:print_too_much")
+    ended = service.wait(api, service.submit(api, agent, max_retries=0))
+    assert ended["status"] == "failed"
+    log = api.get(f"/jobs/{ended['id']}/logs", params={"tail": 5}).text
+    assert log.endswith("ValueError: the reason\n")
 
 
 def test_a_failure_is_retried_from_its_checkpoint_and_counted(service: Service, api: httpx.Client) -> None:

@@ -21,18 +21,21 @@ import pytest
 from sqlalchemy import text
 
 from gaelp_ray.cli import database
+from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.ledger import Money, Scope
 from gaelp_ray.domain.safety.verdicts import Action
 from gaelp_ray.services import reviews
 from gaelp_ray.services.reviews import Reported
 from gaelp_ray.store.engine import Store
+from tests import evidence
 from tests.bank import Bank, a_hold, a_post
 from tests.service import Service, eventually
 
 Json = dict[str, Any]
 ROOT = Path(__file__).parents[2]
 STAFF = {"olive": ["operator"], "paul": ["approver"], "petra": ["approver"], "audrey": ["auditor"], "ann": []}
-WELL_DONE = {"baseline": "1.0.0", "seeds": 20, "effect": 2.0, "low": 1.0, "high": 3.0, "confidence": 0.95}
+#: Numbers that nobody ran.
+TYPED = {"baseline": "1.0.0", "seeds": 20, "effect": 2.0, "low": 1.0, "high": 3.0, "confidence": 0.95}
 #: In which agents get their accounts.
 CURRENCY = "USD"
 _NAMES = itertools.count(1)
@@ -66,7 +69,7 @@ class Company:
     def deployed(self) -> tuple[int, int]:
         """A new agent of ann's that may spend real money one day, and its main account."""
         ann = self.people["ann"]
-        agent = self.service.agent(ann, type="real_deployment")["id"]
+        agent = self.service.agent(ann, type="real_deployment", budget_limit=1.0)["id"]
         return agent, self.bank.open(
             scope=Scope.AGENT, subject=str(agent), money=Money.REAL, currency=CURRENCY
         )
@@ -80,9 +83,14 @@ class Company:
         )
         return type(admitted.verdict).__name__.lower()
 
-    def approve(self, purpose: str, subject: str) -> Json:
+    def ran(self, agent: int, version: int, **result: Any) -> int:
+        """A job of a version that has completed with a result."""
+        by, now = Principal("ann"), datetime.now(UTC)
+        return self.store.transact(evidence.a_completed_job, agent, version, result, by=by, now=now)
+
+    def approve(self, purpose: str, subject: str, **fields: Any) -> Json:
         """Two people agree to what olive asks for."""
-        asked = {"purpose": purpose, "subject": subject, "reason": "please"}
+        asked = {"purpose": purpose, "subject": subject, "reason": "please"} | fields
         approval = self.ask("olive", "POST", "/approvals", 201, json=asked)
         for user in ("paul", "petra"):
             path = f"/approvals/{approval['id']}/approve"
@@ -108,12 +116,17 @@ def test_a_version_earns_real_money_and_loses_it_by_itself(company: Company) -> 
     found = company.ask("ann", "GET", f"{base}/promotion")
     assert (found["promoted"], found["missing"]) == (False, ["There is no evidence of it."])
 
-    poor = WELL_DONE | {"seeds": 3, "low": -1.0}
-    company.ask("ann", "POST", f"{base}/evidence", 201, json=poor)
+    told = company.ask("ann", "POST", f"{base}/evidence", 422, json=TYPED)
+    assert "read from runs" in told["detail"]
+    company.ask("ann", "POST", f"{base}/evidence", 201, json=TYPED | {"source": "external"})
     refused = company.ask("ann", "POST", f"{base}/promotion", 409)
-    assert (refused["code"], len(refused["missing"])) == ("not_eligible", 2)
-    company.ask("ann", "POST", f"{base}/evidence", 201, json=WELL_DONE)
-    assert [each["seeds"] for each in company.ask("ann", "GET", f"{base}/evidence")["items"]] == [20, 3]
+    assert (refused["code"], len(refused["missing"])) == ("not_eligible", 1), "typed in, it is never enough"
+    for result in ({"days": 3, "lower": -1.0}, {}):
+        job = company.ran(agent, found["version_id"], **{**evidence.WELL_DONE, **result})
+        body = {"baseline": "best fixed bid", "jobs": [job]}
+        stored = company.ask("ann", "POST", f"{base}/evidence", 201, json=body)
+        assert (stored["source"], stored["jobs"]) == ("runs", [job])
+    assert [each["seeds"] for each in company.ask("ann", "GET", f"{base}/evidence")["items"]] == [20, 3, 20]
 
     found = company.ask("ann", "GET", f"{base}/promotion")
     assert (found["missing"], found["approvals_needed"], found["approved"]) == ([], 2, False)
@@ -134,6 +147,7 @@ def test_a_version_earns_real_money_and_loses_it_by_itself(company: Company) -> 
     company.ask("ann", "POST", "/ramps", 403, json=start)
     ramp = company.ask("olive", "POST", "/ramps", 201, json=start)
     assert (ramp["state"], ramp["day_micros"], len(ramp["stages"])) == ("canary", 50, 4)
+    assert ramp["cap_micros"] is None
     assert ramp["account_id"] == account
     assert company.ask("ann", "GET", f"/agents/{agent}")["version"] == "2.0.0"
     assert ramp["id"] in [each["id"] for each in company.ask("olive", "GET", "/ramps")["items"]]
@@ -153,6 +167,10 @@ def test_a_version_earns_real_money_and_loses_it_by_itself(company: Company) -> 
     found = company.bank.ask(a_hold(f"more {agent}", account, amount=1, currency=CURRENCY))
     assert getattr(found, "code", None) == "budget_exceeded", "its budget does"
     company.ask("olive", "POST", f"/ramps/{ramp['id']}/rollback", 409, json={"reason": "again"})
+    again = company.ask("olive", "POST", "/ramps", 409, json=start)
+    assert (again["code"], again["subject"], again["period"]) == ("not_eligible", f"account {account}", "day")
+    future = {"metrics": {"profit": 9.0}, "at": (datetime.now(UTC) + timedelta(days=30)).isoformat()}
+    company.ask("ann", "POST", f"/agents/{agent}/metrics", 422, json=future)
 
 
 def test_a_broken_rule_is_recorded_shown_and_tried_anew(company: Company) -> None:
@@ -192,7 +210,10 @@ def test_a_broken_rule_is_recorded_shown_and_tried_anew(company: Company) -> Non
     detach = f"/policies/{name}/attachments"
     refused = company.ask("olive", "DELETE", detach, 409, params=place)
     assert (refused["code"], refused["subject"]) == ("not_eligible", f"policy {name}")
-    company.approve("policy", f"policy {name}")
+    company.ask(
+        "olive", "POST", "/approvals", 422, json={"purpose": "policy", "subject": name, "reason": "r"}
+    )
+    company.approve("policy", f"policy {name}", change=refused["change"])
     company.ask("olive", "DELETE", detach, 204, params=place)
     assert company.ask("ann", "GET", f"/agents/{agent}/policies")["items"] == []
     assert company.act(agent, account, 70) == "allow"

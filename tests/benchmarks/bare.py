@@ -24,12 +24,12 @@ async def ok() -> dict[str, bool]:
 
 def main() -> None:
     """Deploy the handler as a second Serve application and leave it running."""
-    from gaelp_ray.cli.machine import ray_environment  # noqa: PLC0415
+    from gaelp_ray.cli.head import serve_environment  # noqa: PLC0415
     from gaelp_ray.config import Settings  # noqa: PLC0415
 
     settings = Settings()
     # Ray Serve reads these when it is imported.
-    os.environ |= {k: v for k, v in ray_environment(settings).items() if k.startswith("RAY_SERVE_")}
+    os.environ |= serve_environment(settings)
     import ray  # noqa: PLC0415
     from ray import serve  # noqa: PLC0415
 

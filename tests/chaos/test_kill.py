@@ -79,9 +79,10 @@ def test_a_killed_training_process_goes_on_from_its_checkpoint(service: Service,
     children = [
         child
         for worker in service.processes("ray::job-")
-        for child in worker.children()
-        if "gaelp_ray.training.child" in " ".join(child.cmdline())
+        for child in worker.children(recursive=True)
+        if child.cmdline()[-2:] == ["-m", "gaelp_ray.training.child"]
     ]
+    assert len(children) == 1
     for child in children:
         child.kill()
     ended = service.wait(api, job, "completed", within_s=120)

@@ -15,13 +15,13 @@ from gaelp_ray.domain.agents import Agent, AgentType
 from gaelp_ray.domain.approvals import NewApproval, Purpose
 from gaelp_ray.domain.jobs import EndCause, Job, JobState
 from gaelp_ray.domain.ledger import Money
-from gaelp_ray.domain.promotion import Evidence
 from gaelp_ray.domain.roles import Role
 from gaelp_ray.domain.switches import SwitchScope, Target
 from gaelp_ray.domain.windows import Period
 from gaelp_ray.services import accounts, approvals, platforms, promotions, roles, statements, switches
 from gaelp_ray.training.platforms import registry
 from gaelp_ray.training.platforms.sandbox import SandboxPlatform
+from tests import evidence
 from tests.builders import ADMIN, ANN, BOB
 from tests.integration.plane import Plane, kill
 from tests.service import eventually
@@ -66,10 +66,7 @@ class Books:
     def promote(self, agent: Agent) -> None:
         """Through the whole gate: evidence, and the word of two others."""
         store, now, version = self.plane.store, utc_now(), agent.current.id
-        evidence = Evidence(
-            version_id=version, baseline="none", seeds=20, effect=2.0, low=1.0, high=3.0, confidence=0.95
-        )
-        store.transact(promotions.record_evidence, evidence, by=ANN, now=now)
+        evidence.record(store, agent.id, version, now=now)
         new = NewApproval(
             purpose=Purpose.PROMOTION,
             subject=f"version {version}",

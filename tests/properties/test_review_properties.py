@@ -60,6 +60,7 @@ MEASURED = st.builds(
     peak_profit_micros=st.just(0) | NUMBERS,
     series=st.fixed_dictionaries({"ctr": st.lists(st.floats(), max_size=6).map(tuple)}),
     approved_micros=st.just(0) | NUMBERS,
+    margin_micros=st.just(0) | st.integers(0, 40) | NUMBERS,
 )
 TIMES = st.integers(0, 47).map(lambda half: T0 + timedelta(minutes=30 * half))
 
@@ -70,7 +71,7 @@ def is_int(value: object) -> bool:
 
 def keeps(rule: Rule, action: Action, measured: Measured, hour: int) -> bool:  # noqa: C901, PLR0911
     """Each rule once more, in other words."""
-    amount = action.amount_micros
+    amount = action.amount_micros + measured.margin_micros
     last, before = measured.last_hour_micros, measured.hour_before_micros
     match rule:
         case BidCap():
@@ -121,6 +122,8 @@ def test_nothing_is_allowed_that_a_rule_forbids(
     done = verdict.action
     assert is_int(done.amount_micros)
     assert done.amount_micros > 0
+    assert is_int(measured.margin_micros)
+    assert measured.margin_micros >= 0
     assert done.bid_micros is None or (is_int(done.bid_micros) and done.bid_micros > 0)
     for policy in policies:
         assert all(keeps(rule, done, measured, now.hour) for rule in policy.rules)

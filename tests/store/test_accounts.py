@@ -107,7 +107,7 @@ def test_a_mark_passed_by_lowering_the_limit_is_told(bank: Bank) -> None:
     bank.ask(a_spend("a", account, amount=90))
     bank.limit(account, Period.TOTAL, 100)
     bank.limit(account, Period.TOTAL, 100)
-    told = [alert.percent for _, alert in bank.store.read(statements.alerts, account_id=account, limit=10)]
+    told = [alert.percent for _, alert in bank.store.read(statements.alerts, account, limit=10)]
     assert told == [50, 80]
 
 

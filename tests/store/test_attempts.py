@@ -266,3 +266,105 @@ def test_of_two_checkpoints_of_one_step_the_later_is_resumed_from(world: World, 
     world.save_checkpoint(attempt, 5, keep=Retention(latest=5))
     latest = world.store.read(checkpoint_store.latest, [attempt.job_id])
     assert latest[attempt.job_id].uri != "memory://first"
+
+
+#: id: (fields of an outcome that no column takes as they are, what is stored of them)
+HOSTILE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "an exit code past 32 bits": ({"exit_code": 2**31}, {"exit_code": None}),
+    "an exit code past all bits": ({"exit_code": -(10**300)}, {"exit_code": None}),
+    "memory past 64 bits": ({"peak_memory_bytes": 2**70}, {"peak_memory_bytes": None}),
+    "a NUL in the message": ({"message": "a\x00b"}, {"message": "a\ufffdb"}),
+    "half a character in the message": ({"message": "\ud800"}, {"message": "?"}),
+    "a megabyte of message": ({"message": "x" * 10**6}, {"message": "x" * 1999 + "…"}),
+}
+#: id: (result, what is stored of it)
+RESULTS: dict[str, tuple[Any, Any]] = {
+    "a tuple as key": ({(1, 2): "x"}, {"(1, 2)": "x"}),
+    "NaN, NUL and half a character": ({"a\x00": [float("nan"), "\udfff"]}, {"a\ufffd": [None, "?"]}),
+    "endless numbers": ({"n": 10**5000}, {"n": "<whole number of 16610 bits>"}),
+    "text instead of an object": ("notadict", {"returned": "notadict"}),
+    "more than may be kept": ({"a": 1, "b": "x" * 2_000_000}, {"a": 1}),
+    "objects": ({"o": object}, {"o": "<class 'object'>"}),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_whatever_an_end_holds_it_is_stored(world: World, case: str) -> None:
+    given, stored = HOSTILE[case]
+    attempt = world.running(max_retries=0)
+    assert world.finish(attempt, EndCause.USER_ERROR, **given) is JobState.FAILED
+    [ended] = world.attempts(attempt.job_id)
+    assert ended.ended_at is not None
+    assert {name: getattr(ended, name) for name in stored} == stored
+
+
+@pytest.mark.parametrize("case", RESULTS)
+def test_whatever_a_job_answers_it_is_stored_and_read_back(world: World, case: str) -> None:
+    given, stored = RESULTS[case]
+    attempt = world.running()
+    assert world.finish(attempt, EndCause.SUCCESS, result=given) is JobState.SUCCEEDED
+    assert world.job(attempt.job_id).result == stored
+
+
+def test_what_the_owner_should_know_of_an_end_is_on_the_job(world: World) -> None:
+    attempt = world.running()
+    notices = ("said once", "said once", "and \x00", *(f"{n} " + "x" * 1000 for n in range(20)))
+    world.finish(attempt, EndCause.SUCCESS, result={}, notices=notices)
+    told = world.job(attempt.job_id).notices
+    assert told[:2] == ("said once", "and \ufffd")
+    assert len(told) == 10
+    assert max(map(len, told)) == 500
+
+
+def lose(world: World, job_id: int, *, after_s: float = 1, claimed: bool = True, **outcome: Any) -> None:
+    """The next attempt of a job is lost."""
+    while not world.tick().started:
+        world.wait(60)
+    attempt = world.attempts(job_id)[-1]
+    if claimed:
+        assert world.claim(attempt)
+    world.wait(after_s)
+    world.finish(attempt, EndCause.NODE_LOST, **{"message": "Its Ray worker died."} | outcome)
+
+
+@pytest.mark.parametrize("claimed", [True, False])
+def test_a_job_that_takes_its_worker_down_at_once_is_given_up(world: World, claimed: bool) -> None:
+    world.register()
+    job = world.submit(max_retries=3)
+    for number in range(world.policy.instant_cap):
+        assert world.job(job).state in (JobState.QUEUED, JobState.BACKOFF), f"after {number} losses"
+        lose(world, job.id, claimed=claimed, unexplained=True)
+    ended = world.job(job)
+    assert (ended.state, ended.cause) == (JobState.FAILED, EndCause.USER_ERROR)
+    assert ended.message is not None
+    assert ended.message.startswith("Its process or its worker was lost 5 times in a row within 30 s")
+    assert ended.message.endswith("The last time: Its Ray worker died.")
+    assert ended.losses == world.policy.instant_cap - 1
+
+
+#: id: how attempts are lost that are no fault of the job's
+REAL_LOSSES: dict[str, dict[str, Any]] = {
+    "with their node": {"unexplained": False},
+    "after a while": {"unexplained": True, "after_s": 31},
+}
+
+
+@pytest.mark.parametrize("case", REAL_LOSSES)
+def test_attempts_lost_to_the_cluster_stay_free(world: World, case: str) -> None:
+    world.register()
+    job = world.submit(max_retries=0)
+    for _ in range(2 * world.policy.instant_cap):
+        lose(world, job.id, **REAL_LOSSES[case])
+    assert world.job(job).state in (JobState.QUEUED, JobState.BACKOFF)
+    assert world.job(job).failures == 0
+
+
+def test_a_loss_that_the_cluster_explains_begins_the_count_anew(world: World) -> None:
+    world.register()
+    job = world.submit()
+    for _ in range(world.policy.instant_cap - 1):
+        lose(world, job.id, unexplained=True)
+    lose(world, job.id)
+    lose(world, job.id, unexplained=True)
+    assert world.job(job).state in (JobState.QUEUED, JobState.BACKOFF)
+    assert world.job(job).instant_losses == 1

@@ -166,7 +166,10 @@ def test_the_report_of_a_period_has_all_of_it_and_nothing_else(store: Store) -> 
     bank = Bank(store)
     team = bank.open({Period.DAY: 100})
     bank.submit([a_hold("spent", team, amount=30), a_post("spent", 20), a_hold("held", team, amount=5)])
-    new = NewApproval(purpose=Purpose.LIMIT, subject=f"account {team}", reason="more", ttl=DAY)
+    new = NewApproval(
+        purpose=Purpose.LIMIT, subject=f"account {team}", reason="more", ttl=DAY, amount_micros=200,
+        currency="EUR", period=Period.DAY,
+    )  # fmt: skip
     asked = store.transact(approvals.request, new, by=ANN, now=bank.now)
     vote = {"approves": False, "reason": "too much", "by": ADMIN, "now": bank.now}
     store.transact(approvals.vote, asked.id, **vote)

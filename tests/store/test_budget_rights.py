@@ -11,17 +11,17 @@ import pytest
 
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.agents import Agent, AgentStatus, AgentType
-from gaelp_ray.domain.approvals import NewApproval, Purpose
-from gaelp_ray.domain.errors import Forbidden, GaelpError, NotEligible, NotFound
+from gaelp_ray.domain.approvals import Approval, NewApproval, Purpose
+from gaelp_ray.domain.errors import Forbidden, GaelpError, InvalidInput, NotEligible, NotFound
 from gaelp_ray.domain.ledger import Account, Money, NewAccount, Receipt, Scope
-from gaelp_ray.domain.promotion import Evidence
 from gaelp_ray.domain.quotas import QuotaKind
 from gaelp_ray.domain.roles import Role
 from gaelp_ray.domain.windows import Period
-from gaelp_ray.services import agents, approvals, audit, budgets, promotions, roles
+from gaelp_ray.services import agents, audit, budgets, members, promotions, roles
 from gaelp_ray.services.budgets import Ask, Purse
 from gaelp_ray.store.engine import Store
-from tests.bank import Bank, a_hold
+from tests import evidence
+from tests.bank import Bank, a_hold, a_spend
 from tests.builders import ADMIN, ANN, BOB, T0, World, an_agent
 
 CAT = Principal("cat")
@@ -31,6 +31,8 @@ DAY = timedelta(days=1)
 
 class House(Bank):
     """Ann, whose team is ads, has an agent; Olga operates; Bob is a teammate and Cat is nobody."""
+
+    agents_own: Account
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
@@ -70,16 +72,14 @@ class House(Bank):
         found = self.store.read(budgets.page, by=by, now=self.now, limit=99, **wanted)
         return [account.id for account, _ in found]
 
-    def approve(self, account: Account, amount: int, *, currency: str = "EUR") -> None:
+    def approve(
+        self, account: Account, amount: int, *, currency: str = "EUR", period: Period = Period.DAY
+    ) -> Approval:
         new = NewApproval(
             purpose=Purpose.LIMIT, subject=f"account {account.id}", amount_micros=amount, currency=currency,
-            reason="spring", ttl=DAY,
+            period=period, reason="spring", ttl=DAY,
         )  # fmt: skip
-        asked = self.store.transact(approvals.request, new, by=ANN, now=self.now)
-        for user in ("dan", "eve"):
-            self.store.transact(roles.grant, user, Role.APPROVER, by=ADMIN, now=self.now)
-            vote = {"approves": True, "reason": "ok", "by": Principal(user), "now": self.now}
-            self.store.transact(approvals.vote, asked.id, **vote)
+        return evidence.approved(self.store, new, now=self.now)
 
 
 @pytest.fixture
@@ -125,7 +125,8 @@ def test_a_purse_holds_the_whole_chain(house: House) -> None:
     agent = house.budget(Scope.AGENT, str(house.agent.id))
 
     assert set(house.purse(agent, ANN).account_ids) == {a.id for a in (everything, team, user, agent)}
-    assert campaign.id in house.purse(agent, ANN, "spring").account_ids
+    assert campaign.id in house.purse(agent, OPERATOR, "spring").account_ids
+    assert set(house.purse(agent, ANN).own_ids) == {user.id, agent.id}
     assert set(house.purse(user, OPERATOR).account_ids) == {a.id for a in (everything, team, user)}
 
 
@@ -232,32 +233,26 @@ def test_alerts_of_all_budgets_are_for_operators(house: House) -> None:
     account = house.budget(Scope.TEAM, "ads", total=10)
     house.ask(a_hold("h", account.id, amount=9))
 
-    def told(by: Principal, account_id: int | None) -> list[int]:
-        found = house.store.read(budgets.alerts, by=by, account_id=account_id, limit=9)
+    def all_told(by: Principal) -> list[int]:
+        return [alert.percent for _, alert in house.store.read(budgets.all_alerts, by=by, limit=9)]
+
+    def told(by: Principal) -> list[int]:
+        found = house.store.read(budgets.alerts, account.id, by=by, limit=9)
         return [alert.percent for _, alert in found]
 
-    assert told(OPERATOR, None) == told(BOB, account.id) == [50, 80]
+    assert all_told(OPERATOR) == told(BOB) == [50, 80]
     with pytest.raises(Forbidden):
-        told(BOB, None)
+        all_told(BOB)
     with pytest.raises(NotFound):
-        told(CAT, account.id)
+        told(CAT)
 
 
 def promoted(house: House, agent: Agent) -> None:
-    shown = Evidence(
-        version_id=agent.current.id, baseline="fixed bid", seeds=20, effect=0.2, low=0.1, high=0.3,
-        confidence=0.95,
-    )  # fmt: skip
-    house.store.transact(promotions.record_evidence, shown, by=ANN, now=house.now)
-    new = NewApproval(
-        purpose=Purpose.PROMOTION, subject=f"version {agent.current.id}", reason="better", ttl=DAY
-    )
-    asked = house.store.transact(approvals.request, new, by=ANN, now=house.now)
-    for user in ("dan", "eve"):
-        house.store.transact(roles.grant, user, Role.APPROVER, by=ADMIN, now=house.now)
-        vote = {"approves": True, "reason": "ok", "by": Principal(user), "now": house.now}
-        house.store.transact(approvals.vote, asked.id, **vote)
-    house.store.transact(promotions.promote, agent.current.id, by=ANN, now=house.now)
+    version = agent.current.id
+    evidence.record(house.store, agent.id, version, now=house.now)
+    new = NewApproval(purpose=Purpose.PROMOTION, subject=f"version {version}", reason="better", ttl=DAY)
+    evidence.approved(house.store, new, now=house.now)
+    house.store.transact(promotions.promote, version, by=ANN, now=house.now)
 
 
 def test_only_an_active_real_deployment_with_a_promoted_version_spends_real_money(house: House) -> None:
@@ -293,3 +288,103 @@ def test_what_was_refused_to_one_changes_nothing(house: House) -> None:
     assert refusals == [Forbidden, NotFound, NotEligible]
     assert house.usage(account.id, Period.DAY).limit_micros == 5
     assert isinstance(house.ask(a_hold("h", account.id, amount=5)), Receipt)
+
+
+def test_a_campaign_is_charged_by_its_members_and_operators_only(house: House) -> None:
+    spring = house.budget(Scope.CAMPAIGN, "spring")
+    agent = house.budget(Scope.AGENT, str(house.agent.id))
+
+    def charges(by: Principal, campaign: str | None = "spring") -> bool:
+        [found] = house.store.read(budgets.purses, [Ask(agent.id, by, campaign)]).values()
+        if isinstance(found, Purse):
+            assert (spring.id in found.account_ids) is (campaign == "spring")
+            return True
+        assert isinstance(found, Forbidden)
+        assert "no member of campaign 'spring'" in found.message
+        return False
+
+    given: dict[str, Any] = {"by": OPERATOR, "now": house.now}
+    assert [charges(by) for by in (ANN, OPERATOR, ADMIN)] == [False, True, True]
+    assert charges(ANN, None)
+    assert charges(ANN, "autumn"), "there is no budget to charge"
+    house.store.transact(members.add, spring.id, "ann", **given)
+    house.store.transact(members.add, spring.id, "ann", **given)
+    assert charges(ANN)
+    [member] = house.store.read(members.of_account, spring.id, by=OPERATOR)
+    assert (member.user, member.by) == ("ann", "olga")
+    house.store.transact(members.remove, spring.id, "ann", **given)
+    assert not charges(ANN)
+    found = house.store.read(audit.page, by=ADMIN, subject=f"account {spring.id}", limit=9)
+    moves = [each.record.action for each in found]
+    assert moves == ["account.open", "member.add", "member.remove"]
+
+
+def test_members_are_for_campaigns_and_added_by_operators(house: House) -> None:
+    spring, team = house.budget(Scope.CAMPAIGN, "spring"), house.budget(Scope.TEAM, "ads")
+    for use_case in (members.add, members.remove):
+        with pytest.raises(Forbidden):
+            house.store.transact(use_case, spring.id, "ann", by=ANN, now=house.now)
+        with pytest.raises(InvalidInput, match="only campaigns"):
+            house.store.transact(use_case, team.id, "ann", by=OPERATOR, now=house.now)
+        with pytest.raises(NotFound):
+            house.store.transact(use_case, 999, "ann", by=OPERATOR, now=house.now)
+    with pytest.raises(InvalidInput, match="user"):
+        house.store.transact(members.add, spring.id, "a\nb", by=OPERATOR, now=house.now)
+    with pytest.raises(Forbidden):
+        house.store.read(members.of_account, spring.id, by=ANN)
+
+
+def test_a_spend_without_a_hold_is_an_operators_or_counts_for_its_owner_only(house: House) -> None:
+    everything, team = house.budget(Scope.GLOBAL), house.budget(Scope.TEAM, "ads")
+    user, own = house.budget(Scope.USER, "ann"), house.budget(Scope.AGENT, str(house.agent.id))
+    real = house.budget(Scope.AGENT, str(house.register(AgentType.REAL_DEPLOYMENT).id), money=Money.REAL)
+
+    assert set(house.purse(own, ANN).charged_ids) == {user.id, own.id}
+    assert set(house.purse(own, OPERATOR).charged_ids) == {a.id for a in (everything, team, user, own)}
+    with pytest.raises(Forbidden, match="operator or by a report"):
+        _ = house.purse(real, ANN).charged_ids
+    assert real.id in house.purse(real, OPERATOR).charged_ids
+
+
+#: What changes which accounts bind an agent's spending.
+CHANGES: dict[str, Callable[[House], object]] = {
+    "a team budget is opened": lambda h: h.budget(Scope.TEAM, "ads", total=1),
+    "a budget of the owner is opened": lambda h: h.budget(Scope.USER, "ann", total=1),
+    "the global budget is opened": lambda h: h.budget(Scope.GLOBAL, total=1),
+    "the campaign gets a budget": lambda h: h.budget(Scope.CAMPAIGN, "spring", total=1),
+    "its limit is lowered": lambda h: h.raise_to(h.agents_own, 1, by=ANN),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_the_same_again_gets_the_first_answer_whatever_binds_it_since(house: House, case: str) -> None:
+    house.agents_own = account = house.budget(Scope.AGENT, str(house.agent.id))
+
+    def ask(key: str) -> list[object]:
+        purse = house.purse(account, OPERATOR, "spring")
+        given = {"named": purse.named, "amount": 9}
+        return [
+            house.ask(a_hold(f"{key} hold", *purse.account_ids, **given)),
+            house.ask(replace(a_spend(f"{key} spend", *purse.account_ids, amount=9), named=purse.named)),
+        ]
+
+    first = ask("one")
+    assert all(isinstance(answer, Receipt) for answer in first)
+    before = house.used(account.id)
+    CHANGES[case](house)
+    assert ask("one") == first
+    assert house.used(account.id) == before, "nothing is booked twice"
+    assert house.differences() == []
+
+
+def test_a_user_who_moved_to_another_team_gets_the_first_answer(house: House) -> None:
+    account = house.budget(Scope.AGENT, str(house.agent.id))
+    house.budget(Scope.TEAM, "ads")
+    house.budget(Scope.TEAM, "search")
+    first = house.purse(account, ANN)
+    asked = a_hold("h", *first.account_ids, named=first.named)
+    receipt = house.ask(asked)
+    World(house.store).quota("ann", team="search")
+    then = house.purse(account, ANN)
+    assert then.account_ids != first.account_ids
+    assert house.ask(replace(asked, account_ids=then.account_ids)) == receipt

@@ -18,6 +18,7 @@ from gaelp_ray.domain.errors import (
     BudgetExceeded,
     Conflict,
     Denied,
+    ExceedsHold,
     Forbidden,
     GaelpError,
     Halted,
@@ -30,7 +31,7 @@ from gaelp_ray.domain.platforms import DeliveryReport, Placement
 from gaelp_ray.domain.safety.policies import Attach, Attachment
 from gaelp_ray.domain.switches import SwitchScope, Target
 from gaelp_ray.domain.windows import Period
-from gaelp_ray.services import agents, ledger, policies, reviews, switches
+from gaelp_ray.services import agents, ledger, members, policies, reviews, switches
 from gaelp_ray.store.engine import Store
 from gaelp_ray.training.budget import Lease
 from gaelp_ray.training.orders import Proposal, Ruling, Standing
@@ -253,6 +254,17 @@ def test_a_lease_that_follows_a_settlement_is_one_step_with_it(play: Counter) ->
     assert play.used(play.account) == (0, 30)
 
 
+def test_no_more_than_was_lent_is_settled(play: Counter) -> None:
+    """What others share is charged by what was held first, whatever a job says that it spent."""
+    assert play.lend(Lease(key="1", amount_micros=30, ttl=MINUTE)) == [None]
+    with pytest.raises(ExceedsHold, match="31 micros are more than the 30"):
+        play.lend(Settle(key="1 end", hold_key="1", spent_micros=31))
+    with pytest.raises(ExceedsHold):
+        play.lend(Lease(key="2", amount_micros=5, ttl=MINUTE), Settle(key="e", hold_key="2", spent_micros=6))
+    assert play.used(play.account) == (30, 0)
+    assert play.lend(Settle(key="1 end", hold_key="1", spent_micros=30)) == [None]
+
+
 def test_each_kind_of_money_has_its_door(play: Counter, till: Counter) -> None:
     with pytest.raises(Conflict, match=r"place orders with `ctx\.orders`"):
         till.spend()
@@ -313,6 +325,10 @@ def test_the_budget_of_a_campaign_binds_its_orders(till: Counter) -> None:
     spring = till.open(
         {Period.TOTAL: 30}, scope=Scope.CAMPAIGN, subject="spring", currency="USD", money=Money.REAL
     )
+    with pytest.raises(Forbidden, match="no member of campaign 'spring'"):
+        till.place(10, "a", campaign="spring")
+    assert (till.used(spring), till.used(till.account)) == ((0, 0), (0, 0))
+    till.store.transact(members.add, spring, "ann", by=ADMIN, now=T0)
     till.place(10, "a", campaign="spring")
     with pytest.raises(BudgetExceeded, match="campaign spring"):
         till.place(20, "b", campaign="spring")

@@ -12,6 +12,7 @@ from gaelp_ray.services import attempts as attempt_service
 from gaelp_ray.services import logs as service
 from gaelp_ray.services.logs import CHUNK, LogPart
 from gaelp_ray.store import logs as log_store
+from gaelp_ray.store.logs import LogEnd
 from tests.builders import ANN, BOB, World
 from tests.conftest import Sql
 
@@ -35,8 +36,9 @@ def read_on(world: World, attempt: Attempt, from_byte: int) -> LogPart:
 
 def read_all(world: World, attempt: Attempt, from_byte: int = 0) -> bytes:
     content = b""
-    while part := read_on(world, attempt, from_byte + len(content)).content:
-        content += part
+    while (part := read_on(world, attempt, from_byte)).content:
+        content += part.content
+        from_byte = part.next_byte
     return content
 
 
@@ -135,7 +137,50 @@ def test_the_log_of_a_job_is_that_of_its_newest_attempt_or_of_the_one_asked_for(
         world.store.read(service.attempt_of, job.id, None, by=BOB)
 
 
-def test_a_job_is_finished_when_its_state_says_so(world: World, attempt: Attempt) -> None:
-    assert not world.store.read(service.finished, attempt.job_id, by=ANN)
-    world.finish(attempt, EndCause.SUCCESS)
-    assert world.store.read(service.finished, attempt.job_id, by=ANN)
+def test_of_a_log_past_its_limit_the_beginning_and_the_end_are_kept(world: World, attempt: Attempt) -> None:
+    lines = [f"line {number:04d}\n".encode() for number in range(1000)]
+    for number, line in enumerate(lines):
+        world.store.transact(
+            attempt_service.append_log, attempt.id, 10 * number, line, now=world.now, limit_bytes=1000
+        )
+    found = read_all(world, attempt)
+    begin, mark, end = found.partition(b"\ngaelp: 9,000 bytes are left out here")
+    assert begin == b"".join(lines[:50])
+    assert mark
+    assert end.endswith(b"\n" + b"".join(lines[-50:]))
+    assert tail(world, attempt, 3) == LogPart(attempt.id, b"".join(lines[-3:]), 10_000, complete=False)
+
+
+def test_who_follows_a_log_that_is_cut_meanwhile_goes_on_behind_the_gap(
+    world: World, attempt: Attempt
+) -> None:
+    def add(number: int) -> None:
+        content = f"line {number:04d}\n".encode()
+        world.store.transact(
+            attempt_service.append_log, attempt.id, 10 * number, content, now=world.now, limit_bytes=1000
+        )
+
+    for number in range(100):
+        add(number)
+    position = read_on(world, attempt, 0).next_byte
+    assert position == 1000
+    for number in range(100, 500):
+        add(number)
+    part = read_on(world, attempt, position)
+    assert part.content.startswith(b"\ngaelp: 3,500 bytes are left out here")
+    assert part.content.endswith(b"line 0499\n")
+    assert part.next_byte == 5000
+
+
+def test_the_ends_of_many_logs_are_one_question(world: World) -> None:
+    silent, talking, over = world.running(), world.running(), world.running()
+    append(world, talking, 0, b"one\n")
+    append(world, talking, 4, b"two\n")
+    append(world, over, 0, b"bye")
+    world.finish(over, EndCause.SUCCESS)
+    found = world.store.read(log_store.ends, [silent.id, talking.id, over.id, 10**9])
+    assert found == {
+        silent.id: LogEnd(0, ended=False),
+        talking.id: LogEnd(8, ended=False),
+        over.id: LogEnd(3, ended=True),
+    }

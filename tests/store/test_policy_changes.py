@@ -53,10 +53,13 @@ class Office(Bank):
     def detach(self, to: Attachment, *, by: Principal = OLIVE) -> None:
         self.store.transact(policies.detach, "safe", to, by=by, now=self.now)
 
-    def approve(self, subject: str = "policy safe", *, needed: int = 2) -> Approval:
+    def approve(
+        self, change: str = "detach from global", *, subject: str = "policy safe", needed: int = 2
+    ) -> Approval:
         new = NewApproval(
-            purpose=Purpose.POLICY, subject=subject, reason="r", ttl=timedelta(days=1), needed=needed
-        )
+            purpose=Purpose.POLICY, subject=subject, change=change, reason="r", ttl=timedelta(days=1),
+            needed=needed,
+        )  # fmt: skip
         asked = self.store.transact(approvals.request, new, by=OLIVE, now=self.now)
         for by in (ADMIN, ROOT2)[:needed]:
             given: dict[str, Any] = {"reason": "ok", "by": by, "now": self.now}
@@ -94,19 +97,24 @@ def test_what_binds_real_money_is_replaced_with_an_approval(office: Office, whom
     office.write()
     office.attach(place)
     office.write()
-    with pytest.raises(NotEligible, match="policy of policy safe"):
+    there = f"{place.scope} {place.subject}".rstrip()
+    with pytest.raises(NotEligible, match="policy of policy safe") as refused:
+        office.attach(place)
+    assert refused.value.details["change"] == f"attach 2 to {there}", "it says what to ask for"
+    office.approve(f"detach from {there}")
+    office.approve(f"attach 1 to {there}")
+    with pytest.raises(NotEligible):
         office.attach(place)
     assert office.places(1) == [place], "a refused change changes nothing"
-    approval = office.approve()
+    approval = office.approve(f"attach 2 to {there}")
     office.attach(place)
     assert (office.places(1), office.places(2)) == ([], [place])
-    assert office.used_for(approval) == f"attach safe@2 to {place.scope} {place.subject}".rstrip()
+    assert office.used_for(approval) == f"attach 2 to {there}"
+    office.detach(place)
+    assert office.places(2) == [], "what was approved before, and not used"
+    office.attach(place)
     with pytest.raises(NotEligible):
         office.detach(place)
-    approval = office.approve()
-    office.detach(place)
-    assert office.places(2) == []
-    assert office.used_for(approval) == f"detach safe from {place.scope} {place.subject}".rstrip()
 
 
 @pytest.mark.parametrize("whom", PLAYING)
@@ -154,8 +162,13 @@ def test_an_admin_decides_alone_and_is_audited(office: Office) -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [{"subject": "policy other"}, {"needed": 1}],
-    ids=["of another policy", "of one person"],
+    [
+        {"subject": "policy other"},
+        {"needed": 1},
+        {"change": "detach from type real_deployment"},
+        {"change": "attach 1 to global"},
+    ],
+    ids=["of another policy", "of one person", "of another place", "of another change"],
 )
 def test_an_approval_does_not_do(office: Office, given: dict[str, Any]) -> None:
     office.write()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -16,10 +17,12 @@ from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.agents import AgentType
 from gaelp_ray.domain.approvals import NewApproval, Purpose
 from gaelp_ray.domain.errors import Conflict, Forbidden, InvalidInput, NotEligible, NotFound
+from gaelp_ray.domain.jobs import NewJob
 from gaelp_ray.domain.ledger import Hold, Money, Scope
 from gaelp_ray.domain.metrics import MetricPoint
-from gaelp_ray.domain.promotion import Evidence
+from gaelp_ray.domain.promotion import Evidence, EvidenceSource
 from gaelp_ray.domain.ramps import Bar, RampState, Stage, Watch
+from gaelp_ray.domain.roles import Role
 from gaelp_ray.domain.safety.policies import Attach, Attachment
 from gaelp_ray.domain.safety.verdicts import Action
 from gaelp_ray.domain.switches import EVERYTHING, SwitchScope, Target
@@ -28,20 +31,25 @@ from gaelp_ray.services import (
     agents,
     approvals,
     audit,
+    budgets,
     metrics,
     policies,
     promotions,
     ramps,
     reviews,
+    roles,
+    submissions,
     switches,
 )
+from gaelp_ray.services.promotions import NamedRuns
 from gaelp_ray.services.reviews import Reported
 from gaelp_ray.store.engine import Store
 from gaelp_ray.store.ramps import StoredRamp
+from tests import evidence
 from tests.bank import Bank, a_hold
-from tests.builders import ADMIN, ANN, BOB, T0, a_version, an_agent
+from tests.builders import ADMIN, ANN, BOB, T0, a_version, an_agent, at_once
 
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
 STAGES = (Stage(10, HOUR), Stage(50, HOUR), Stage(100, HOUR))
 WATCH = Watch("profit", Bar(min_samples=2, min_value=1.0))
 ROOT2 = Principal("root2", admin=True)
@@ -57,18 +65,13 @@ class Launch(Bank):
         store.transact(agents.roll_back, self.agent.id, "1.0.0", by=ANN, now=T0)
         self.account = self.open(scope=Scope.AGENT, subject=str(self.agent.id), money=Money.REAL)
 
-    def record(self, **fields: Any) -> Evidence:
-        given: dict[str, Any] = {"version_id": self.new, "baseline": "1.0.0", "seeds": 10, "effect": 2.0}
-        evidence = Evidence(**given | {"low": 1.0, "high": 3.0, "confidence": 0.95} | fields)
-        return self.store.transact(promotions.record_evidence, evidence, by=ANN, now=self.now)
+    def record(self, *, recorder: Principal | None = None, **result: Any) -> Evidence:
+        return evidence.record(self.store, self.agent.id, self.new, now=self.now, recorder=recorder, **result)
 
-    def approve(self) -> int:
+    def approve(self, *voters: Principal, asks: Principal = ANN) -> int:
         new = NewApproval(purpose=Purpose.PROMOTION, subject=f"version {self.new}", reason="good", ttl=DAY)
-        asked = self.store.transact(approvals.request, new, by=ANN, now=self.now)
-        for by in (ADMIN, ROOT2):
-            given = {"approves": True, "reason": "ok", "by": by, "now": self.now}
-            self.store.transact(approvals.vote, asked.id, **given)
-        return asked.id
+        given = voters or (ADMIN, ROOT2)
+        return evidence.approved(self.store, new, now=self.now, asks=asks, voters=given).id
 
     def promote(self, *, by: Principal = ANN) -> Any:
         return self.store.transact(promotions.promote, self.new, by=by, now=self.now)
@@ -113,13 +116,13 @@ def test_the_gate_is_shut_until_evidence_and_approvals_are_there(launch: Launch)
     assert missing() == ["There is no evidence of it."]
     with pytest.raises(NotEligible, match="no evidence"):
         launch.promote()
-    launch.record(seeds=3, low=-1.0)
+    launch.record(days=3, lower=-1.0)
     assert len(missing()) == 2
     with pytest.raises(NotEligible, match="3 seeds") as refused:
         launch.promote()
     assert len(refused.value.details["missing"]) == 2
-    best = launch.record()
-    launch.record(seeds=4)
+    best = launch.record(days=10)
+    launch.record(days=4)
     assert missing() == []
     with pytest.raises(NotEligible, match="approval of 2 people"):
         launch.promote()
@@ -156,7 +159,7 @@ def test_a_policy_may_ask_for_more_or_for_nobody(launch: Launch) -> None:
     launch.record()
     with pytest.raises(NotEligible, match="50 are needed"):
         launch.promote()
-    launch.record(seeds=50)
+    launch.record(days=50)
     assert launch.promote() is None
     launch.store.read(promotions.require_promoted, launch.new)
 
@@ -165,7 +168,7 @@ def test_evidence_is_for_those_who_may_see_the_agent(launch: Launch) -> None:
     with pytest.raises(NotFound):
         launch.promote(by=BOB)
     with pytest.raises(NotFound):
-        launch.record(version_id=999)
+        launch.record(recorder=BOB)
 
 
 def test_a_ramp_needs_a_promoted_version_an_operator_and_the_agents_account(launch: Launch) -> None:
@@ -272,7 +275,7 @@ def test_only_values_of_the_watched_metric_since_the_stage_began_count(promoted:
 def test_values_that_jobs_report_count_too(promoted: Launch) -> None:
     ramp = promoted.start()
     points = [
-        MetricPoint(promoted.agent.id, promoted.now + HOUR, {"profit": 0.0, "step": 1.0}, job_id=1, step=n)
+        MetricPoint(promoted.agent.id, promoted.now + SECOND, {"profit": 0.0, "step": 1.0}, job_id=1, step=n)
         for n in range(2)
     ]
     promoted.store.transact(metrics.store, points)
@@ -329,3 +332,244 @@ def test_the_first_guard_rolls_a_sick_ramp_back_by_itself(promoted: Launch, data
     assert promoted.usage(promoted.account, Period.DAY).limit_micros == 0
     record = promoted.store.read(audit.page, by=ADMIN, action="ramp.rolled_back", limit=9)[0].record
     assert (record.actor, record.subject) == ("system", f"ramp {ramp.id}")
+
+
+def test_a_limit_set_by_hand_caps_the_ramp(promoted: Launch) -> None:
+    ramp = promoted.start()
+
+    def by_hand(limit: int | None, *, by: Principal = ANN) -> None:
+        promoted.store.transact(
+            budgets.set_limit, promoted.account, Period.DAY, limit, by=by, now=promoted.now
+        )
+
+    by_hand(30)
+    steps = []
+    for _ in range(2):
+        promoted.wait(HOUR)
+        steps.append(promoted.advance(ramp, 9, 9))
+    assert steps == [("ramping", 30), ("ramping", 30)], "no stage goes past it"
+    stored = promoted.store.read(ramps.get, ramp.id)
+    assert (stored.ramp.cap_micros, stored.ramp.day_micros) == (30, 30)
+    with pytest.raises(NotEligible):
+        by_hand(31)
+    by_hand(10)
+    promoted.wait(HOUR)
+    assert promoted.advance(ramp, 9, 9) == ("full", 10)
+
+
+def test_a_hand_that_sets_what_the_ramp_had_set_caps_it_too(promoted: Launch) -> None:
+    ramp = promoted.start()
+    promoted.store.transact(budgets.set_limit, promoted.account, Period.DAY, 100, by=ANN, now=promoted.now)
+    promoted.wait(HOUR)
+    assert promoted.advance(ramp, 9, 9) == ("ramping", 100)
+
+
+def test_a_rollback_goes_below_a_limit_set_by_hand(promoted: Launch) -> None:
+    ramp = promoted.start()
+    given: dict[str, Any] = {"by": ADMIN, "now": promoted.now}
+    promoted.store.transact(budgets.set_limit, promoted.account, Period.DAY, 5000, **given)
+    assert promoted.advance(ramp, 0, 0) == ("rolled_back", 0)
+
+
+def test_limits_of_other_periods_and_accounts_do_not_move_a_ramp(promoted: Launch) -> None:
+    ramp = promoted.start()
+    other = promoted.open(money=Money.REAL)
+    given: dict[str, Any] = {"by": ADMIN, "now": promoted.now}
+    promoted.store.transact(budgets.set_limit, promoted.account, Period.WEEK, 1, **given)
+    promoted.store.transact(budgets.set_limit, other, Period.DAY, 1, **given)
+    promoted.wait(HOUR)
+    assert promoted.advance(ramp, 9, 9) == ("ramping", 500)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(minutes=6), timedelta(days=30)], ids=str)
+def test_values_of_the_future_are_refused(promoted: Launch, ahead: timedelta) -> None:
+    given: dict[str, Any] = {"by": ANN, "now": promoted.now, "at": promoted.now + ahead}
+    with pytest.raises(InvalidInput, match="lies in the future"):
+        promoted.store.transact(metrics.record_external, promoted.agent.id, {"profit": 9.0}, **given)
+    assert (
+        promoted.store.read(
+            metrics.page, promoted.agent.id, by=ANN, job_id=None, since=None, before=None, limit=9
+        )
+        == []
+    )
+
+
+def test_a_value_that_is_dated_a_moment_ahead_counts_once_it_is_measured(promoted: Launch) -> None:
+    ramp = promoted.start()
+    promoted.wait(SECOND)
+    given: dict[str, Any] = {"by": ANN, "now": promoted.now, "at": promoted.now + timedelta(minutes=4)}
+    for _ in range(2):
+        promoted.store.transact(metrics.record_external, promoted.agent.id, {"profit": 0.0}, **given)
+    assert promoted.advance(ramp) == ("canary", 100)
+    promoted.wait(timedelta(minutes=4))
+    assert promoted.advance(ramp) == ("rolled_back", 0)
+
+
+def test_a_value_counts_in_the_stage_in_which_it_was_measured_and_received(promoted: Launch) -> None:
+    ramp = promoted.start()
+    promoted.wait(HOUR)
+    ahead: dict[str, Any] = {"by": ANN, "now": promoted.now, "at": promoted.now + timedelta(minutes=4)}
+    for _ in range(2):
+        promoted.store.transact(metrics.record_external, promoted.agent.id, {"profit": 0.0}, **ahead)
+    assert promoted.advance(ramp, 9, 9) == ("ramping", 500)
+    promoted.wait(timedelta(minutes=5))
+    assert promoted.advance(ramp) == ("ramping", 500), "it was received in the stage before"
+    late: dict[str, Any] = {"by": ANN, "now": promoted.now, "at": promoted.now - timedelta(minutes=10)}
+    for _ in range(2):
+        promoted.store.transact(metrics.record_external, promoted.agent.id, {"profit": 0.0}, **late)
+    assert promoted.advance(ramp) == ("ramping", 500), "it was measured in the stage before"
+
+
+def test_a_switch_that_was_released_between_two_looks_rolls_its_agent_back(promoted: Launch) -> None:
+    ramp = promoted.start()
+    promoted.wait(SECOND)
+    target = Target(SwitchScope.AGENT, str(promoted.agent.id))
+    for move in (switches.engage, switches.release):
+        promoted.store.transact(move, target, reason="it bids on itself", by=ADMIN, now=promoted.now)
+    promoted.wait(HOUR)
+    assert promoted.advance(ramp, 9, 9) == ("rolled_back", 0)
+    assert "was engaged" in promoted.store.read(ramps.get, ramp.id).ramp.reason
+
+
+def test_a_switch_that_was_released_before_the_ramp_began_does_not(promoted: Launch) -> None:
+    target = Target(SwitchScope.AGENT, str(promoted.agent.id))
+    for move in (switches.engage, switches.release):
+        promoted.store.transact(move, target, reason="r", by=ADMIN, now=promoted.now)
+    promoted.wait(SECOND)
+    ramp = promoted.start()
+    promoted.wait(HOUR)
+    assert promoted.advance(ramp, 9, 9) == ("ramping", 500)
+
+
+@pytest.mark.parametrize("target", [EVERYTHING, Target(SwitchScope.USER, "ann")], ids=str)
+def test_a_stop_of_more_than_the_agent_begins_the_stage_anew(promoted: Launch, target: Target) -> None:
+    ramp = promoted.start()
+    promoted.wait(HOUR - timedelta(minutes=1))
+    promoted.report(9, 9)
+    for move in (switches.engage, switches.release):
+        promoted.store.transact(move, target, reason="r", by=ADMIN, now=promoted.now)
+    promoted.wait(timedelta(minutes=2))
+    assert promoted.advance(ramp) == ("canary", 100), "an hour has passed, and none of it counts"
+    promoted.wait(HOUR - timedelta(minutes=1))
+    assert promoted.advance(ramp, 9, 9) == ("canary", 100)
+    promoted.wait(timedelta(minutes=2))
+    assert promoted.advance(ramp, 9, 9) == ("ramping", 500)
+    actions = [e.record.action for e in promoted.store.read(audit.page, by=ADMIN, limit=99)]
+    assert actions.count("ramp.stage_anew") == 1
+
+
+def test_a_ramp_ends_when_another_version_is_made_current(promoted: Launch) -> None:
+    ramp = promoted.start()
+    promoted.store.transact(agents.roll_back, promoted.agent.id, "1.0.0", by=ANN, now=promoted.now)
+    assert promoted.advance(ramp, 9, 9) == ("rolled_back", 0)
+    assert promoted.current() == promoted.old
+
+
+@pytest.mark.parametrize("who", ["owner", "recorder"])
+def test_who_has_a_stake_in_a_promotion_has_no_vote_on_it(launch: Launch, who: str) -> None:
+    """Not even one that was cast before the evidence was recorded."""
+    launch.record()
+    given: dict[str, Any] = {"by": ADMIN, "now": launch.now}
+    launch.store.transact(roles.grant, "ann", Role.APPROVER, **given)
+    if who == "owner":
+        with pytest.raises(Forbidden, match="You own agent"):
+            launch.approve(ADMIN, ANN, asks=BOB)
+        return
+    launch.approve(ADMIN, ROOT2)
+    launch.record(recorder=ROOT2)
+    with pytest.raises(NotEligible, match="1 votes that count now"):
+        launch.promote()
+    with pytest.raises(Forbidden, match="You recorded evidence"):
+        launch.approve(ROOT2)
+
+
+def test_numbers_that_were_typed_in_are_never_enough(launch: Launch) -> None:
+    typed = Evidence(
+        version_id=launch.new, baseline="b", seeds=99, effect=9.0, low=8.0, high=10.0, confidence=0.99,
+        source=EvidenceSource.RUNS, jobs=(1,),
+    )  # fmt: skip
+    stored = launch.store.transact(promotions.record_evidence, typed, by=ANN, now=launch.now)
+    assert (stored.source, stored.jobs) == (EvidenceSource.EXTERNAL, ()), "whatever it calls itself"
+    launch.approve()
+    with pytest.raises(NotEligible, match="It was typed in"):
+        launch.promote()
+    launch.record()
+    assert launch.promote() is not None
+
+
+def named(launch: Launch, jobs: Sequence[int], **fields: Any) -> Evidence:
+    runs = NamedRuns(jobs=jobs, baseline="b", **fields)
+    return launch.store.transact(promotions.record_runs, launch.new, runs, by=ANN, now=launch.now)
+
+
+def a_job(launch: Launch, version: int, *, by: Principal = ANN, **result: Any) -> int:
+    return launch.store.transact(
+        evidence.a_completed_job, launch.agent.id, version, result, by=by, now=launch.now
+    )
+
+
+def test_evidence_is_read_from_runs_of_the_version_and_of_another(launch: Launch) -> None:
+    ours = [a_job(launch, launch.new, seed=n, profit=10 + n % 3, loss=0.1) for n in range(10)]
+    theirs = [a_job(launch, launch.old, seed=n, profit=n % 3) for n in range(10)]
+    found = named(launch, ours, baseline_jobs=theirs, metric="profit", safety=["loss"])
+    assert (found.effect, found.seeds, found.jobs) == (10.0, 10, tuple(ours))
+    assert (found.baseline_jobs, found.measured_at) == (tuple(theirs), launch.now)
+    assert found.safety == {"loss": pytest.approx(0.1)}
+    assert launch.store.read(promotions.missing, launch.new, by=ANN, now=launch.now) == []
+    launch.wait(timedelta(days=31))
+    named(launch, ours, baseline_jobs=theirs, metric="profit")
+    assert (
+        "older than 30 days" in launch.store.read(promotions.missing, launch.new, by=ANN, now=launch.now)[0]
+    ), "old runs are old evidence, whenever they are named"
+
+
+def test_runs_that_are_none_are_refused(launch: Launch) -> None:
+    good = a_job(launch, launch.new, **evidence.WELL_DONE)
+    queued = launch.store.transact(
+        submissions.submit, NewJob(agent_id=launch.agent.id, name="waits"), by=ANN, now=launch.now,
+        defaults=evidence.DEFAULTS,
+    ).id  # fmt: skip
+    for jobs, words in (
+        ([], "at least one job"),
+        ([good, good], "each once"),
+        ([a_job(launch, launch.old, **evidence.WELL_DONE)], "not of version"),
+        ([a_job(launch, launch.new, profit=1)], "no finite number 'days'"),
+        ([queued], "completed jobs"),
+        ([good, a_job(launch, launch.new, **evidence.WELL_DONE)], "in `metric`"),
+    ):
+        with pytest.raises(InvalidInput, match=words):
+            named(launch, jobs)
+    with pytest.raises(InvalidInput, match="the baseline is another version"):
+        named(launch, [good], baseline_jobs=[a_job(launch, launch.new, seed=1)], metric="days")
+    with pytest.raises(NotFound):
+        named(launch, [10**6])
+    with pytest.raises(NotFound):
+        launch.store.transact(
+            promotions.record_runs, launch.new, NamedRuns(jobs=[good], baseline="b"), by=BOB, now=launch.now
+        )
+    assert launch.store.read(promotions.evidence, launch.new, by=ANN) == []
+
+
+def test_two_who_promote_at_once_use_up_one_approval(launch: Launch) -> None:
+    launch.record()
+    first, second = launch.approve(), launch.approve()
+    at_once(3, lambda _: launch.promote())
+    states = [str(launch.store.read(approvals.get, each, now=launch.now).state) for each in (first, second)]
+    assert states == ["used", "approved"]
+
+
+def test_who_approves_sees_the_evidence(launch: Launch) -> None:
+    launch.record()
+    dan = evidence.APPROVERS[0]
+
+    def seen(by: Principal) -> int:
+        version = launch.store.read(promotions.version, launch.agent.id, "2.0.0", by=by)
+        launch.store.read(promotions.standing, version.id, by=by, now=launch.now)
+        return len(launch.store.read(promotions.evidence, version.id, by=by))
+
+    with pytest.raises(NotFound):
+        seen(dan)
+    launch.store.transact(roles.grant, dan.user, Role.APPROVER, by=ADMIN, now=launch.now)
+    assert seen(dan) == seen(ANN) == 1
+    with pytest.raises(NotFound):
+        launch.promote(by=dan)

@@ -10,13 +10,15 @@ from gaelp_ray.domain.agents import Agent, AgentType
 from gaelp_ray.domain.errors import Forbidden, InvalidInput
 from gaelp_ray.domain.jobs import Job
 from gaelp_ray.domain.ledger import Money, Spend
-from gaelp_ray.domain.promotion import Evidence, RequiredEvidence
+from gaelp_ray.domain.promotion import RequiredEvidence
 from gaelp_ray.domain.safety.policies import Attach, Attachment
 from gaelp_ray.domain.scheduling import WaitCode
 from gaelp_ray.domain.windows import Period
 from gaelp_ray.services import accounts, agents, launching, ledger, policies, promotions
+from gaelp_ray.store import agents as agent_store
 from gaelp_ray.store import jobs as job_store
 from gaelp_ray.store.engine import Store
+from tests import evidence
 from tests.builders import ADMIN, ANN, LAUNCHER, World, a_version, an_agent
 
 
@@ -42,10 +44,8 @@ def promote(world: World, version_id: int) -> None:
     world.store.transact(policies.write, "evidence", document, by=ADMIN, now=world.now)
     everybody = Attachment(Attach.GLOBAL)
     world.store.transact(policies.attach, "evidence", None, everybody, by=ADMIN, now=world.now)
-    evidence = Evidence(
-        version_id=version_id, baseline="none", seeds=10, effect=2, low=1, high=3, confidence=0.95
-    )
-    world.store.transact(promotions.record_evidence, evidence, by=ANN, now=world.now)
+    agent_id = world.store.read(agent_store.version_by_id, version_id).agent_id
+    evidence.record(world.store, agent_id, version_id, now=world.now)
     world.store.transact(promotions.promote, version_id, by=ANN, now=world.now)
 
 

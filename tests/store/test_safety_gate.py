@@ -13,7 +13,15 @@ import pytest
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.agents import AgentType
 from gaelp_ray.domain.approvals import NewApproval, Purpose
-from gaelp_ray.domain.errors import Forbidden, Halted, IdempotencyConflict, InvalidInput, NotFound
+from gaelp_ray.domain.errors import (
+    Conflict,
+    Forbidden,
+    Halted,
+    IdempotencyConflict,
+    InvalidInput,
+    NoLimit,
+    NotFound,
+)
 from gaelp_ray.domain.ledger import Hold, Money, Receipt, Scope
 from gaelp_ray.domain.roles import Role
 from gaelp_ray.domain.safety.policies import Attach, Attachment, Policy
@@ -312,7 +320,7 @@ def test_an_approval_that_expired_is_none(desk: Desk) -> None:
 
 
 def test_votes_at_the_same_moment_are_all_counted(desk: Desk) -> None:
-    new = NewApproval(purpose=Purpose.LIMIT, subject="account 1", reason="r", ttl=DAY, needed=4)
+    new = NewApproval(purpose=Purpose.PROMOTION, subject="version 1", reason="r", ttl=DAY, needed=4)
     asked = desk.store.transact(approvals.request, new, by=ANN, now=desk.now)
     voters = [approver(desk, f"voter {n}") for n in range(4)]
 
@@ -323,13 +331,13 @@ def test_votes_at_the_same_moment_are_all_counted(desk: Desk) -> None:
     at_once(4, vote)
     found = desk.store.read(approvals.get, asked.id, now=desk.now)
     assert (str(found.state), len(found.votes)) == ("approved", 4)
-    page = desk.store.read(approvals.page, purpose=Purpose.LIMIT, now=desk.now, limit=9)
+    page = desk.store.read(approvals.page, purpose=Purpose.PROMOTION, now=desk.now, limit=9)
     assert page == [found]
     assert desk.store.transact(audit.verify).holds
 
 
 def test_a_request_may_be_withdrawn(desk: Desk) -> None:
-    new = NewApproval(purpose=Purpose.LIMIT, subject="account 1", reason="r", ttl=DAY)
+    new = NewApproval(purpose=Purpose.PROMOTION, subject="version 1", reason="r", ttl=DAY)
     asked = desk.store.transact(approvals.request, new, by=ANN, now=desk.now)
     withdrawn = desk.store.transact(approvals.withdraw, asked.id, by=ANN, now=desk.now)
     assert str(withdrawn.state) == "withdrawn"
@@ -347,3 +355,132 @@ def test_a_campaign_without_a_budget_is_stopped_by_its_name(desk: Desk) -> None:
     assert desk.admit("two", desk.action(campaign="autumn")).action is not None
     desk.store.transact(switches.release, spring, reason="done", by=ADMIN, now=desk.now)
     assert desk.admit("one", desk.action(campaign="spring")).action is not None
+
+
+GROWTH = {"rule": "acceleration", "max_percent": 100, "floor_micros": 20}
+#: A policy, what is held on top of 9, and the verdict.
+MARGINS: dict[str, tuple[dict[str, Any], int, type]] = {
+    "an action within the cap": ({"rule": "action_cap", "max_micros": 20, "on_breach": "deny"}, 11, Allow),
+    "an action past the cap": ({"rule": "action_cap", "max_micros": 20, "on_breach": "deny"}, 12, Deny),
+    "a window within the cap": ({"rule": "spend_cap", "period": "day", "max_micros": 20}, 11, Allow),
+    "a window past the cap": ({"rule": "spend_cap", "period": "day", "max_micros": 20}, 12, Deny),
+    "an hour within the cap": ({"rule": "velocity", "max_micros_per_hour": 20}, 11, Allow),
+    "an hour past the cap": ({"rule": "velocity", "max_micros_per_hour": 20}, 12, Deny),
+    "an hour that grows": (GROWTH, 11, Allow),
+    "an hour that grows too fast": (GROWTH, 12, Deny),
+    "what needs no approval": ({"rule": "approval_above", "amount_micros": 20}, 11, Allow),
+    "what needs an approval": ({"rule": "approval_above", "amount_micros": 20}, 12, Deny),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MARGINS)
+def test_the_whole_that_may_be_spent_is_judged(desk: Desk, case: str) -> None:
+    rule, margin, verdict = MARGINS[case]
+    desk.rule(rule)
+    admitted = desk.admit_hold(a_hold("h", desk.account, margin_micros=margin), desk.action(9))
+    assert isinstance(admitted.verdict, verdict)
+    assert desk.used(desk.account) == ((9 + margin, 0) if verdict is Allow else (0, 0))
+
+
+def test_a_margin_is_no_way_to_spend_without_approval(desk: Desk) -> None:
+    desk.rule({"rule": "approval_above", "amount_micros": 10}, {"rule": "action_cap", "max_micros": 20})
+    hold = a_hold("h", desk.account, margin_micros=500)
+    admitted = desk.admit_hold(hold, desk.action(9))
+    assert isinstance(admitted.verdict, Deny)
+    assert {code for _, code in desk.violations()} == {"approval_required", "action_cap"}
+    approved(desk, 508)
+    assert desk.admit_hold(replace(hold, key="less"), desk.action(9)).action is None
+    assert desk.used(desk.account) == (0, 0)
+
+
+def test_an_approval_covers_the_margin(desk: Desk) -> None:
+    desk.rule({"rule": "approval_above", "amount_micros": 10})
+    approved(desk, 99)
+    hold = a_hold("h", desk.account, margin_micros=50)
+    assert desk.admit_hold(hold, desk.action(50)).action is None
+    approval = approved(desk, 100)
+    assert desk.admit_hold(replace(hold, key="covered"), desk.action(50)).action is not None
+    assert str(desk.store.read(approvals.get, approval, now=desk.now).state) == "used"
+
+
+def test_a_margin_that_leaves_nothing_of_the_action_is_denied(desk: Desk) -> None:
+    desk.rule({"rule": "action_cap", "max_micros": 60})
+    clipped = desk.admit_hold(a_hold("h", desk.account, margin_micros=59), desk.action(100))
+    assert clipped.action == desk.action(1)
+    denied = desk.admit_hold(a_hold("i", desk.account, margin_micros=60), desk.action(100))
+    assert isinstance(denied.verdict, Deny)
+    assert desk.used(desk.account) == (60, 0)
+
+
+def test_a_dry_run_counts_margins_too(desk: Desk) -> None:
+    for key in ("a", "b"):
+        desk.admit_hold(a_hold(key, desk.account, margin_micros=50), desk.action(50))
+    tried = desk.rule(
+        {"rule": "spend_cap", "period": "day", "max_micros": 199}, to=Attachment(Attach.TYPE, "research")
+    )
+    period = {"since": T0 - DAY, "until": T0 + DAY, "by": ANN}
+    replayed = desk.store.read(policies.dry_run, desk.agent, tried, **period)
+    assert [type(each.verdict) for each in replayed] == [Allow, Deny]
+
+
+#: Why the ledger or a rule refuses what two people approved.
+REFUSED: dict[str, Any] = {
+    "over the limit": lambda desk: desk.limit(desk.account, Period.DAY, 99),
+    "over the limit of the owner": lambda desk: desk.limit(desk.everybody, Period.DAY, 99),
+    "without a limit": lambda desk: desk.limit(desk.account, Period.DAY, None),
+    "under a kill switch": lambda desk: desk.store.transact(
+        switches.engage, Target(SwitchScope.AGENT, str(desk.agent)), reason="r", by=ADMIN, now=desk.now
+    ),
+    "against another rule": lambda desk: desk.rule({"rule": "regions", "allowed": ["DE"]}, policy="fence"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_refused_uses_up_no_approval(desk: Desk, case: str) -> None:
+    desk.everybody = desk.open(  # type: ignore[attr-defined]
+        {Period.DAY: 1000}, scope=Scope.GLOBAL, subject="", money=Money.REAL
+    )
+    desk.rule({"rule": "approval_above", "amount_micros": 50})
+    approval = approved(desk, 100)
+    REFUSED[case](desk)
+    hold = a_hold("h", desk.account, desk.everybody)  # type: ignore[attr-defined]
+    try:
+        admitted = desk.admit_hold(hold, desk.action())
+    except Conflict:
+        admitted = None
+    assert admitted is None or admitted.action is None
+    assert str(desk.store.read(approvals.get, approval, now=desk.now).state) == "approved"
+    assert desk.used(desk.account) == (0, 0)
+
+
+def test_an_approval_that_a_refused_hold_left_is_used_by_the_next(desk: Desk) -> None:
+    desk.rule({"rule": "approval_above", "amount_micros": 50})
+    approval = approved(desk, 100)
+    desk.limit(desk.account, Period.DAY, 99)
+    assert desk.admit("first").action is None
+    assert desk.admit("first").action is None, "asked again it is refused again"
+    desk.limit(desk.account, Period.DAY, 1000)
+    assert desk.admit("second").action is not None
+    found = desk.store.read(approvals.get, approval, now=desk.now)
+    assert (str(found.state), found.used_for) == ("used", "second")
+
+
+def test_a_spend_is_approved_by_votes_that_count_when_it_happens(desk: Desk) -> None:
+    desk.rule({"rule": "approval_above", "amount_micros": 50})
+    approved(desk, 100)
+    desk.store.transact(roles.revoke, "bob", Role.APPROVER, by=ADMIN, now=desk.now)
+    assert desk.admit("one vote is left").action is None
+    desk.store.transact(roles.grant, "bob", Role.APPROVER, by=ADMIN, now=desk.now)
+    assert desk.admit("both count").action is not None
+
+
+def test_real_money_without_a_limit_is_not_held(desk: Desk) -> None:
+    other = desk.open(scope=Scope.AGENT, subject=str(desk.agent), money=Money.REAL, currency="USD")
+    action = Action(agent_id=desk.agent, currency="USD", amount_micros=10**12)
+    hold = a_hold("h", other, currency="USD")
+    with pytest.raises(NoLimit, match="no limit, so it holds no real money") as refused:
+        desk.admit_hold(hold, action)
+    assert (refused.value.code, refused.value.details["account_id"]) == ("no_limit", other)
+    assert desk.used(other) == (0, 0)
+    desk.limit(other, Period.HOUR, 10**12)
+    assert desk.admit_hold(hold, action).action == action, "a refusal is not remembered under its key"

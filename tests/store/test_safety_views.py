@@ -71,7 +71,7 @@ def test_everybody_sees_the_switches_that_stop_him(staffed: Store) -> None:
 def test_approvals_are_seen_by_who_asked_and_by_who_has_a_role(staffed: Store) -> None:
     ids = {}
     for by in (ANN, BOB):
-        new = NewApproval(purpose=Purpose.SPEND, subject=f"agent of {by.user}", reason="r", ttl=DAY)
+        new = NewApproval(purpose=Purpose.PROMOTION, subject="version 7", reason=f"of {by.user}", ttl=DAY)
         ids[by] = staffed.transact(approvals.request, new, by=by, now=T0).id
 
     def seen(by: Principal) -> list[int]:
@@ -79,7 +79,7 @@ def test_approvals_are_seen_by_who_asked_and_by_who_has_a_role(staffed: Store) -
 
     assert (seen(ANN), seen(BOB)) == ([ids[ANN]], [ids[BOB]])
     assert all(seen(by) == [ids[ANN], ids[BOB]] for by in (ADMIN, *HOLDERS.values()))
-    assert staffed.read(approvals.get, ids[ANN], by=ANN, now=T0).subject == "agent of ann"
+    assert staffed.read(approvals.get, ids[ANN], by=ANN, now=T0).reason == "of ann"
     assert staffed.read(approvals.get, ids[ANN], by=HOLDERS[Role.APPROVER], now=T0).id == ids[ANN]
     with pytest.raises(NotFound):
         staffed.read(approvals.get, ids[ANN], by=BOB, now=T0)

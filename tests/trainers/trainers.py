@@ -146,3 +146,26 @@ def read_input(ctx: TrainingContext) -> dict[str, Any]:
 def whose_child(_ctx: TrainingContext) -> dict[str, Any]:
     """Names the Ray worker that runs the attempt."""
     return {"worker": os.getppid()}
+
+
+def show_packages(ctx: TrainingContext) -> dict[str, Any]:
+    """Which versions it has of two packages that the service needs in others, and a checkpoint."""
+    import fsspec  # noqa: PLC0415
+    import pydantic  # noqa: PLC0415
+
+    (ctx.scratch() / "weights").touch()
+    ctx.report({"reward": 1.0}, step=1, checkpoint=ctx.scratch())
+    return {"fsspec": fsspec.__version__, "pydantic": pydantic.__version__}
+
+
+def spoil(ctx: TrainingContext) -> dict[str, Any]:
+    """Saves steps 1 to 3, ruins what is stored of the last, and fails; then says where it goes on."""
+    saved = ctx.latest_checkpoint()
+    if saved is not None:
+        return {"resumed_from": saved.step, "attempt": ctx.attempt}
+    for step in (1, 2, 3):
+        (ctx.scratch() / "step").write_text(str(step))
+        ctx.report({}, step=step, checkpoint=ctx.scratch())
+    stored = Path(ctx.hyperparameters["storage"]) / f"storage/checkpoints/job-{ctx.job_id}"
+    (stored / f"attempt-{ctx.attempt}/step-000000003/files/step").write_text("spoilt")
+    raise RuntimeError("and then it fails")

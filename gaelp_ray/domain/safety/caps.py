@@ -31,7 +31,7 @@ class BidCap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionCap:
-    """No single action may cost more."""
+    """No single action may cost more, with its margin."""
 
     kind: ClassVar[str] = "action_cap"
     max_micros: int
@@ -40,8 +40,8 @@ class ActionCap:
     def __post_init__(self) -> None:
         whole_micros(self.max_micros, field="max_micros")
 
-    def judge(self, action: Action, _measured: Measured) -> Finding | None:
-        return _over(self.kind, action, self.max_micros, self.on_breach, "one action")
+    def judge(self, action: Action, measured: Measured) -> Finding | None:
+        return _over(self.kind, action, measured, self.max_micros, self.on_breach, "one action")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,9 @@ class SpendCap:
         spent = measured.spent_micros.get(self.period)
         if spent is None or not is_whole(spent):
             return unmeasured(self.kind, f"what was spent this {self.period}")
-        return _over(self.kind, action, self.max_micros - spent, self.on_breach, f"the {self.period}")
+        return _over(
+            self.kind, action, measured, self.max_micros - spent, self.on_breach, f"the {self.period}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +80,8 @@ class Velocity:
         spent = measured.last_hour_micros
         if spent is None or not is_whole(spent):
             return unmeasured(self.kind, "what was spent in the last hour")
-        return _over(self.kind, action, self.max_micros_per_hour - spent, self.on_breach, "the last hour")
+        room = self.max_micros_per_hour - spent
+        return _over(self.kind, action, measured, room, self.on_breach, "the last hour")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,12 +104,14 @@ class Acceleration:
         if spent is None or before is None or not (is_whole(spent) and is_whole(before)):
             return unmeasured(self.kind, "what was spent in the last two hours")
         room = max(before, self.floor_micros) * self.max_percent // 100 - spent
-        return _over(self.kind, action, room, self.on_breach, "this hour, measured by the one before")
+        return _over(
+            self.kind, action, measured, room, self.on_breach, "this hour, measured by the one before"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalAbove:
-    """An action that costs more needs an approval that covers it."""
+    """An action that costs more, with its margin, needs an approval that covers it."""
 
     kind: ClassVar[str] = "approval_above"
     amount_micros: int
@@ -119,19 +124,25 @@ class ApprovalAbove:
 
     def judge(self, action: Action, measured: Measured) -> Finding | None:
         approved = measured.approved_micros if is_whole(measured.approved_micros) else 0
-        if action.amount_micros <= max(self.amount_micros, approved):
+        whole = measured.whole_micros(action)
+        if whole <= max(self.amount_micros, approved):
             return None
         message = (
-            f"{written(action.amount_micros)} are above {written(self.amount_micros)}, so {self.people} "
+            f"{written(whole)} are above {written(self.amount_micros)}, so {self.people} "
             "people must approve first."
         )
         return Finding("approval_required", message, Severity.DENY)
 
 
-def _over(kind: str, action: Action, room: int, on_breach: Severity, where: str) -> Finding | None:
-    if action.amount_micros <= room:
+def _over(
+    kind: str, action: Action, measured: Measured, room: int, on_breach: Severity, where: str
+) -> Finding | None:
+    whole = measured.whole_micros(action)
+    if whole <= room:
         return None
-    message = f"{written(action.amount_micros)} are more than the {written(max(0, room))} left of {where}."
-    if on_breach is Severity.CLIP and room <= 0:
+    message = f"{written(whole)} are more than the {written(max(0, room))} left of {where}."
+    # What is held on top stays as it is, so that much less is left for the action.
+    most = room - (whole - action.amount_micros)
+    if on_breach is Severity.CLIP and most <= 0:
         return Finding(kind, message, Severity.DENY)
-    return Finding(kind, message, on_breach, max_amount_micros=room)
+    return Finding(kind, message, on_breach, max_amount_micros=most)

@@ -45,7 +45,7 @@ def replay(
         measured = spending.measured(recorded)
         verdict = review(recorded.action, policies, measured, recorded.at)
         if isinstance(verdict, Allow | Clip):
-            spending.add(recorded.at, verdict.action.amount_micros)
+            spending.add(recorded.at, measured.whole_micros(verdict.action))
         replayed.append(Replayed(recorded, verdict))
     return replayed
 

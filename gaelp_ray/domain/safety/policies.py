@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -73,6 +73,11 @@ class Policy:
     @property
     def label(self) -> str:
         return f"{self.name}@{self.version}"
+
+
+def required_evidence(policies: Iterable[Policy]) -> list[RequiredEvidence]:
+    """What policies ask for before a promotion; empty: nothing, so that the default holds."""
+    return [rule for policy in policies for rule in policy.rules if isinstance(rule, RequiredEvidence)]
 
 
 def read(name: str, document: Mapping[str, Any], *, version: int = 0, policy_id: int = 0) -> Policy:

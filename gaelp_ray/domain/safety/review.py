@@ -34,7 +34,7 @@ def review(action: Action, policies: Iterable[Policy], measured: Measured, now: 
     Every policy is asked, and every rule that is broken is named. What is clipped keeps every rule: reviewed
     again it is allowed. One more policy never makes the outcome looser.
     """
-    if malformed := _malformed(action):
+    if malformed := _malformed(action) or _uncountable(action, measured):
         return Deny((malformed,))
     found = [each for policy in policies for each in _findings(policy, action, measured, now)]
     if not found:
@@ -94,6 +94,13 @@ def _malformed(action: Action) -> Reason | None:
     if not all(isinstance(name, str) for name in named):
         return _not("currency, region and categories", "texts")
     return None
+
+
+def _uncountable(action: Action, measured: Measured) -> Reason | None:
+    margin = measured.margin_micros
+    if is_whole(margin) and margin >= 0 and action.amount_micros + margin <= MAX_MICROS:
+        return None
+    return _not("margin_micros", "a whole number of micros of at least 0, countable with the amount")
 
 
 def _is_amount(value: int) -> bool:

@@ -29,7 +29,7 @@ class Action:
 
     agent_id: int
     currency: str
-    #: The most that it can cost in all, which is what the ledger will hold for it.
+    #: The most that it is to cost; what is held on top of that is in ``Measured``.
     amount_micros: int
     #: The most that is paid for one click or impression; None where nothing is bid.
     bid_micros: int | None = None
@@ -53,8 +53,15 @@ class Measured:
     peak_profit_micros: int | None = None
     #: Recent values by metric, oldest first.
     series: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    #: The most that a valid approval lets one action cost.
+    #: The most that a valid approval lets one action cost, with its margin.
     approved_micros: int = 0
+    #: What is held on top of the action's amount: it may be spent as well, so rules judge both together.
+    margin_micros: int = 0
+
+    def whole_micros(self, action: Action) -> int:
+        """The most that may be spent on an action."""
+        margin = self.margin_micros if is_whole(self.margin_micros) else 0
+        return action.amount_micros + max(0, margin)
 
 
 @dataclass(frozen=True, slots=True)

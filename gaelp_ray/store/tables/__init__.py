@@ -6,12 +6,15 @@ from gaelp_ray.store.tables.duties import set_aside
 from gaelp_ray.store.tables.jobs import attempts, checkpoints, job_events, jobs, log_chunks, metric_points
 from gaelp_ray.store.tables.ledger import (
     account_limits,
+    account_members,
     account_windows,
     accounts,
     budget_alerts,
+    compute_currency,
     ledger_entries,
     ledger_operations,
     money_holds,
+    overdue_holds,
 )
 from gaelp_ray.store.tables.safety import (
     approval_votes,
@@ -44,6 +47,7 @@ from gaelp_ray.store.tables.scheduling import (
 
 __all__ = [
     "account_limits",
+    "account_members",
     "account_windows",
     "accounts",
     "agent_versions",
@@ -55,6 +59,7 @@ __all__ = [
     "audit_records",
     "budget_alerts",
     "checkpoints",
+    "compute_currency",
     "holds",
     "job_events",
     "jobs",
@@ -69,6 +74,7 @@ __all__ = [
     "metric_points",
     "money_holds",
     "outbox",
+    "overdue_holds",
     "platform_corrections",
     "platform_reports",
     "policies",

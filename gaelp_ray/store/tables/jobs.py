@@ -63,6 +63,8 @@ jobs = Table(
     Column("max_retries", Integer, nullable=False),
     Column("failures", Integer, nullable=False, server_default="0"),
     Column("losses", Integer, nullable=False, server_default="0"),
+    #: In a row, right after their start and with no part of the cluster that was seen to fail.
+    Column("instant_losses", Integer, nullable=False, server_default="0"),
     Column("preemptions", Integer, nullable=False, server_default="0"),
     Column("attempt_number", Integer, nullable=False, server_default="0"),
     Column("step", BigInteger),
@@ -143,6 +145,9 @@ attempts = Table(
     #: Why it was told to stop, if it was.
     Column("stop_cause", Text),
     Column("resumed_from_step", BigInteger),
+    #: A checkpoint of another job that it works on: kept as long as the attempt lives. No foreign key, for
+    #: checkpoints refer to attempts.
+    Column("input_checkpoint_id", BigInteger),
     Column("cause", Text),
     Column("message", Text),
     Column("exit_code", Integer),
@@ -162,6 +167,11 @@ attempts = Table(
     # Promise 3, held by the database: a job has at most one live attempt.
     Index("uq_attempts_live_job", "job_id", unique=True, postgresql_where=text("ended_at IS NULL")),
     Index("ix_attempts_live_launcher", "launcher", postgresql_where=text("ended_at IS NULL")),
+    Index(
+        "ix_attempts_inputs",
+        "input_checkpoint_id",
+        postgresql_where=text("ended_at IS NULL AND input_checkpoint_id IS NOT NULL"),
+    ),
     # Usage in the past is the sum of what ended since.
     Index("ix_attempts_ended_at", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
     CheckConstraint("(ended_at IS NULL) = (cause IS NULL)", name="ended_has_cause"),
@@ -174,13 +184,17 @@ checkpoints = Table(
     Column("job_id", BigInteger, ForeignKey("jobs.id"), nullable=False),
     Column("attempt_id", BigInteger, ForeignKey("attempts.id"), nullable=False),
     Column("step", BigInteger, nullable=False),
+    #: Where it was saved, and the same place relative to the storage's root, by which it is found.
     Column("uri", Text, nullable=False, unique=True),
+    Column("address", Text),
     Column("digest", Text, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("metrics", JSONB, nullable=False),
     at_column("created_at"),
     at_column("deleted_at", nullable=True),
-    Index("ix_checkpoints_job_id_step", "job_id", "step"),
+    # Ids grow in the order of saving, for the row of the job is held.
+    Index("ix_checkpoints_kept", "job_id", "id", postgresql_where=text("deleted_at IS NULL")),
+    Index("ix_checkpoints_attempt_id", "attempt_id"),
 )
 
 job_events = Table(

@@ -21,7 +21,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from gaelp_ray.domain.ledger import AtExpiry, HoldState, Money, Operation, Scope
 from gaelp_ray.domain.windows import Period
-from gaelp_ray.store.tables.core import at_column, id_column, metadata, one_of
+from gaelp_ray.store.tables.core import Xid8, at_column, id_column, metadata, one_of
 
 accounts = Table(
     "accounts",
@@ -52,6 +52,25 @@ account_limits = Table(
     CheckConstraint("limit_micros >= 0", name="limit"),
 )
 
+#: Who may charge a campaign's account, beside operators.
+account_members = Table(
+    "account_members",
+    metadata,
+    Column("account_id", BigInteger, ForeignKey("accounts.id"), primary_key=True),
+    Column("user_name", Text, primary_key=True),
+    Column("added_by", Text, nullable=False),
+    at_column("added_at"),
+)
+
+#: One row: the currency that compute is paid in, as of the last start.
+compute_currency = Table(
+    "compute_currency",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("currency", Text, nullable=False),
+    CheckConstraint("id = 1", name="one"),
+)
+
 #: Running sums of ``ledger_entries``, kept so that a limit is tested without adding them up. Whoever changes
 #: one holds its account's row.
 account_windows = Table(
@@ -64,6 +83,8 @@ account_windows = Table(
     Column("pending_micros", BigInteger, nullable=False),
     Column("posted_micros", BigInteger, nullable=False),
     Column("told_percent", Integer, nullable=False, server_default="0"),
+    #: The limit of which it was told; NULL: nothing was told, or before limits were noted.
+    Column("told_limit_micros", BigInteger),
     at_column("breached_at", nullable=True),
     ForeignKeyConstraint(["account_id", "period"], ["account_limits.account_id", "account_limits.period"]),
     CheckConstraint("pending_micros >= 0", name="pending"),
@@ -88,6 +109,14 @@ ledger_operations = Table(
     at_column("at"),
     CheckConstraint(one_of("operation", [str(o) for o in Operation]), name="operation"),
     CheckConstraint("(refusal IS NULL) <> (amount_micros IS NULL)", name="answered"),
+    # What was corrected of a hold.
+    Index("ix_ledger_operations_correct", "hold_key", postgresql_where=text("operation = 'correct'")),
+    # The same, of corrections that were booked before they named their hold.
+    Index(
+        "ix_ledger_operations_report",
+        text("split_part(key, ':', 2)"),
+        postgresql_where=text("operation = 'correct' AND key LIKE 'report:%'"),
+    ),
 )
 
 money_holds = Table(
@@ -142,6 +171,8 @@ ledger_entries = Table(
         postgresql_where=text("pending_micros < 0"),
     ),
     Index("ix_ledger_entries_account_id_at", "account_id", "at", "id"),
+    # Entries of an account are numbered under its lock, so in the order of their commits.
+    Index("ix_ledger_entries_account_id_id", "account_id", "id"),
     Index("ix_ledger_entries_account_id_counted_at", "account_id", "counted_at"),
 )
 
@@ -157,10 +188,27 @@ budget_alerts = Table(
     Column("pending_micros", BigInteger, nullable=False),
     Column("posted_micros", BigInteger, nullable=False),
     at_column("at"),
+    # Readers stop below pg_snapshot_xmin: ids of different accounts may commit out of order.
+    Column("xid", Xid8, nullable=False, server_default=text("pg_current_xact_id()")),
     ForeignKeyConstraint(
         ["account_id", "period", "starts_at"],
         ["account_windows.account_id", "account_windows.period", "account_windows.starts_at"],
     ),
-    # Each mark is told once in a window.
-    UniqueConstraint("account_id", "period", "starts_at", "percent"),
+    # Each mark of a limit is told once in a window.
+    UniqueConstraint(
+        "account_id", "period", "starts_at", "percent", "limit_micros", name="uq_budget_alerts_mark"
+    ),
+    Index("ix_budget_alerts_xid_id", "xid", "id"),
+)
+
+#: Pending holds that could not be ended when their time was over; they are tried again later.
+overdue_holds = Table(
+    "overdue_holds",
+    metadata,
+    Column("hold_key", Text, primary_key=True),
+    Column("tries", Integer, nullable=False),
+    #: What went wrong the last time.
+    Column("error", Text, nullable=False),
+    at_column("at"),
+    at_column("try_again_at"),
 )

@@ -19,12 +19,13 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from gaelp_ray.domain.approvals import ApprovalState, Purpose
+from gaelp_ray.domain.promotion import EvidenceSource
 from gaelp_ray.domain.ramps import RampState
 from gaelp_ray.domain.roles import Role
 from gaelp_ray.domain.safety.policies import Attach
 from gaelp_ray.domain.safety.verdicts import Severity
 from gaelp_ray.domain.switches import SwitchScope
-from gaelp_ray.store.tables.core import at_column, id_column, metadata, one_of
+from gaelp_ray.store.tables.core import Xid8, at_column, id_column, metadata, one_of
 
 #: Who changed what: one chain, each row sealed with the hash of the one before. A trigger keeps rows as
 #: they are.
@@ -115,6 +116,8 @@ reviewed_actions = Table(
     Column("agent_id", BigInteger, ForeignKey("agents.id"), nullable=False),
     Column("action", JSONB, nullable=False),
     Column("measured", JSONB, nullable=False),
+    #: Held on top of what the action costs, so it may be spent as well.
+    Column("margin_micros", BigInteger, nullable=False, server_default="0"),
     #: What it was cut to; NULL when it was not to happen.
     Column("allowed", JSONB),
     Column("verdict", Text, nullable=False),
@@ -134,8 +137,11 @@ violations = Table(
     Column("message", Text, nullable=False),
     Column("reviewed_id", BigInteger, ForeignKey("reviewed_actions.id"), nullable=False),
     at_column("at"),
+    # Readers stop below pg_snapshot_xmin: ids of different agents may commit out of order.
+    Column("xid", Xid8, nullable=False, server_default=text("pg_current_xact_id()")),
     CheckConstraint(one_of("severity", [str(s) for s in Severity]), name="severity"),
     Index("ix_violations_agent_id_id", "agent_id", "id"),
+    Index("ix_violations_xid_id", "xid", "id"),
     Index("ix_violations_at", "at"),
 )
 
@@ -147,6 +153,10 @@ approvals = Table(
     Column("subject", Text, nullable=False),
     Column("amount_micros", BigInteger),
     Column("currency", Text),
+    #: Of a limit.
+    Column("period", Text),
+    #: Of a policy: what is done with which version where.
+    Column("change", Text),
     Column("reason", Text, nullable=False),
     Column("needed", Integer, nullable=False),
     Column("state", Text, nullable=False),
@@ -172,6 +182,9 @@ approval_votes = Table(
     Column("approves", Boolean, nullable=False),
     Column("reason", Text, nullable=False),
     at_column("at"),
+    #: Cast with an admin's token, and until when that token holds; NULL: no end is known.
+    Column("by_admin", Boolean, nullable=False, server_default=text("false")),
+    at_column("admin_until", nullable=True),
 )
 
 #: A row for each that was ever engaged.
@@ -203,6 +216,13 @@ promotion_evidence = Table(
     Column("safety", JSONB, nullable=False),
     Column("recorded_by", Text, nullable=False),
     at_column("recorded_at"),
+    Column("source", Text, nullable=False, server_default=EvidenceSource.EXTERNAL),
+    #: Of evidence from runs: what was read from which jobs, and when the oldest of them ended.
+    Column("metric", Text),
+    Column("jobs", JSONB, nullable=False, server_default="[]"),
+    Column("baseline_jobs", JSONB, nullable=False, server_default="[]"),
+    at_column("measured_at", nullable=True),
+    CheckConstraint(one_of("source", [str(s) for s in EvidenceSource]), name="source"),
     CheckConstraint("seeds > 0", name="seeds"),
     CheckConstraint("low <= effect AND effect <= high", name="interval"),
     Index("ix_promotion_evidence_version_id_id", "version_id", "id"),
@@ -235,6 +255,8 @@ ramps = Table(
     at_column("stage_since"),
     #: The newest metric point when the stage began, so that older ones need not be looked at.
     Column("points_after", BigInteger, nullable=False),
+    #: The daily limit that somebody set by hand meanwhile: the ramp stays below. NULL: nobody did.
+    Column("cap_micros", BigInteger),
     #: The metric that watches over it, and what each stage must show of it.
     Column("metric", Text, nullable=False),
     Column("min_samples", Integer, nullable=False),

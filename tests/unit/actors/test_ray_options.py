@@ -33,12 +33,10 @@ def test_one_worker_goes_to_its_node_or_to_another_that_meets_the_request() -> N
     }
 
 
-def test_what_is_installed_for_a_worker_is_rays_to_install() -> None:
-    order = an_order("m:f", node_id=None, requirements=("torch",), working_dir="s3://bucket/code.zip")
-    assert task_options(order, 0, None)["runtime_env"] == {
-        "pip": ["torch"],
-        "working_dir": "s3://bucket/code.zip",
-    }
+def test_a_worker_is_the_services_own_whatever_its_job_asks_for() -> None:
+    asking = an_order("m:f", node_id=None, requirements=("torch",), working_dir="s3://bucket/code.zip")
+    assert task_options(asking, 0, None) == task_options(an_order("m:f", node_id=None), 0, None)
+    assert "runtime_env" not in task_options(asking, 0, None)
 
 
 @pytest.mark.parametrize(

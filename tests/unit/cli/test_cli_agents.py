@@ -24,8 +24,10 @@ def test_no_agents_is_said_with_the_way_to_make_one(gaelp: Run, service: Service
 def test_every_list_is_json_for_programs(gaelp: Run, service: Service) -> None:
     service.answers["GET /agents"] = {"items": [AGENT]}
 
-    (agent,) = gaelp("agents", "list", "--json").json
+    found = gaelp("agents", "list", "--json").json
 
+    (agent,) = found["items"]
+    assert found["next_cursor"] is None
     assert agent["id"] == 7
     assert agent["budget_spent"] == 1234.5
 

@@ -194,7 +194,7 @@ def test_a_statement_is_a_table_json_or_csv(gaelp: Run, service: Service) -> Non
     service.answers["GET /budgets/7/statement"] = answer
 
     assert "-2.5" in gaelp("budgets", "statement", "7", "--since", "2026-01-01").out
-    assert gaelp("budgets", "statement", "7", "--json").json[0]["balance_posted_micros"] == 2_000_000
+    assert gaelp("budgets", "statement", "7", "--json").json["items"][0]["balance_posted_micros"] == 2_000_000
     assert gaelp("budgets", "statement", "7", "--csv").out == csv
 
 
@@ -239,3 +239,13 @@ def test_an_amount_is_refused_before_anything_is_sent(gaelp: Run, service: Servi
 def test_what_is_no_scope_or_period_is_written_wrongly(gaelp: Run, service: Service, words: str) -> None:
     assert gaelp(*words.split()).code == 2
     assert service.requests == []
+
+
+def test_members_of_a_campaign_are_added_listed_and_removed(gaelp: Run, service: Service) -> None:
+    service.answers["PUT /budgets/7/members/ann"] = httpx.Response(204)
+    service.answers["DELETE /budgets/7/members/ann"] = httpx.Response(204)
+    service.answers["GET /budgets/7/members"] = {"items": [{"user": "ann", "by": "olga"}]}
+    assert gaelp("budgets", "add-member", "7", "ann").out == "ann is a member of budget 7.\n"
+    assert "olga" in gaelp("budgets", "members", "7").out
+    said = "ann is no member of budget 7 any more.\n"
+    assert gaelp("budgets", "remove-member", "7", "ann").out == said

@@ -27,7 +27,7 @@ EVALUATED = COMPLETED | {"id": 2, "result": RESULT}
 def machine(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was done to this machine; ``up`` in it means that the service was up before."""
     done: list[str] = []
-    monkeypatch.setattr(demo.local, "is_up", lambda _: "up" in done)
+    monkeypatch.setattr(demo.local, "is_ours", lambda _: "up" in done)
     monkeypatch.setattr(demo.local, "start", lambda _: done.append("start"))
     monkeypatch.setattr(demo.local, "stop", lambda _: done.append("stop"))
     return done

@@ -12,6 +12,9 @@ from gaelp_ray.cli import demo, demo_budget
 from gaelp_ray.domain.money import MICROS_PER_UNIT
 
 LIMIT = 25 * MICROS_PER_UNIT
+#: What the demo runs, by name, and the ids of these jobs.
+JOBS, NUMBERS = ("training", "evaluation", "canary", "until-it-is-gone"), (11, 12, 1, 2)
+DONE = JOB | {"status": "completed", "phase": "succeeded", "waiting": None, "cause": "success"}
 CANARY = RUNNING | {"progress": {"step": 5, "metrics": {"spend": 2.5}}}
 CANCELLED = JOB | {"status": "cancelled", "phase": "cancelled", "waiting": None, "cause": "cancelled"}
 EXHAUSTED = JOB | {
@@ -53,7 +56,7 @@ STATEMENT = [line(1, LIMIT, 0, (LIMIT, 0)), line(2, -LIMIT, LIMIT - 5000, (0, LI
 def machine(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was done to this machine."""
     done: list[str] = []
-    monkeypatch.setattr(demo.local, "is_up", lambda _: False)
+    monkeypatch.setattr(demo.local, "is_ours", lambda _: False)
     monkeypatch.setattr(demo.local, "start", lambda _: done.append("start"))
     monkeypatch.setattr(demo.local, "stop", lambda _: done.append("stop"))
     monkeypatch.setattr(demo_budget, "make", lambda _, user, **__: f"token-of-{user}")
@@ -65,8 +68,8 @@ def market(service: Service, machine: list[str]) -> Service:
     """A service on which all goes well."""
 
     def submitted(request: httpx.Request) -> httpx.Response:
-        canary = b'"canary"' in request.content
-        return httpx.Response(201, json=JOB | {"id": 1 if canary else 2})
+        number = next(n for n, name in enumerate(JOBS) if f'"{name}"'.encode() in request.content)
+        return httpx.Response(201, json=JOB | {"id": NUMBERS[number]})
 
     approval = {"id": 4, "purpose": "promotion", "subject": "version 12", "state": "requested"}
     promotion = {"agent_id": 7, "version": "1.0.0", "version_id": 12, "promoted": False}
@@ -108,6 +111,8 @@ def market(service: Service, machine: list[str]) -> Service:
         "GET /jobs/1": [JOB, CANARY, CANCELLED],
         "POST /jobs/1/cancel": CANARY,
         "GET /jobs/2": EXHAUSTED,
+        "GET /jobs/11": DONE | {"id": 11},
+        "GET /jobs/12": DONE | {"id": 12},
         "GET /budgets/3/balance": balance,
         "GET /budgets/3/statement": {"items": STATEMENT},
         "GET /platforms/sandbox/differences": [{"items": [late]}, {"items": []}],
@@ -131,8 +136,12 @@ def test_the_demo_goes_through_the_whole_gate(gaelp: Run, market: Service, machi
     ] * 2
     voters = [r.headers["authorization"] for r in market.requests if r.url.path.endswith("/4/approve")]
     assert voters == ["Bearer token-of-demo-approver-1", "Bearer token-of-demo-approver-2"]
-    canary, last = market.sent("POST /jobs")
+    training, evaluation, canary, last = market.sent("POST /jobs")
     assert (canary["money"], last["money"]) == ("real", "real")
+    assert evaluation["training_config"]["from_job"] == 11
+    assert "money" not in training
+    (shown,) = market.sent("POST /agents/7/versions/1.0.0/evidence")
+    assert shown["jobs"] == [12], "what it shows is read from a run"
     assert len(market.sent("POST /jobs/1/cancel")) == 1
     for words in ("job 1 order 1.1", "bid_cap", "ramp.start", "spent 24.995, held 0", "More than the cap."):
         assert words in ran.out

@@ -204,7 +204,7 @@ def test_the_history_of_a_job_is_listed(gaelp: Run, service: Service) -> None:
     service.answers["GET /jobs/1/events"] = {"items": [event]}
 
     assert "On node a." in gaelp("jobs", "events", "1").out
-    assert gaelp("jobs", "events", "1", "--json").json[0]["to_state"] == "admitted"
+    assert gaelp("jobs", "events", "1", "--json").json["items"][0]["to_state"] == "admitted"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "ETA 0:00"), (65.2, "ETA 1:05"), (3725, "ETA 1:02:05")])

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from gaelp_ray.cli.machine import free_port
+from gaelp_ray.cli.ports import free_port
 from gaelp_ray.config import Settings
 
 PREFERRED = (9101, 8404, 8500, 9500, 44217, 44227, 52365)

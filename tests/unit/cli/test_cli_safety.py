@@ -146,7 +146,7 @@ def test_violations_are_listed_and_counted(gaelp: Run, service: Service) -> None
     service.answers["GET /violations/counts"] = counts
     assert "50 are lost." in gaelp("violations").out
     assert "50 are lost." in gaelp("violations", "7", "--severity", "halt").out
-    assert gaelp("violations", "--counts", "--json").json == counts["items"]
+    assert gaelp("violations", "--counts", "--json").json["items"] == counts["items"]
 
 
 def test_approvals_are_asked_for_and_voted_on(gaelp: Run, service: Service) -> None:
@@ -186,10 +186,17 @@ def test_a_version_is_promoted_step_by_step(gaelp: Run, service: Service) -> Non
     service.answers[f"GET {base}/evidence"] = {"items": [evidence]}
     service.answers[f"GET {base}/promotion"] = PROMOTION
     service.answers[f"POST {base}/promotion"] = PROMOTION | {"promoted": True}
+    said = "Evidence 1 is recorded: 2, from 1 to 3, 10 seeds.\n"
+    words = "--baseline 1.0.0 --job 21 --job 22 --baseline-job 11 --baseline-job 12 --metric profit"
+    assert gaelp("promote", "record", "7", "2.0.0", *words.split()).out == said
+    assert service.sent(f"POST {base}/evidence")[0] == {
+        "baseline": "1.0.0", "jobs": [21, 22], "baseline_jobs": [11, 12], "metric": "profit",
+    }  # fmt: skip
     words = "--baseline 1.0.0 --seeds 10 --effect 2 --low 1 --high 3 --safety loss=0.1"
-    assert gaelp("promote", "record", "7", "2.0.0", *words.split()).out == "Evidence 1 is recorded.\n"
-    assert service.sent(f"POST {base}/evidence")[0]["safety"] == {"loss": 0.1}
-    assert gaelp("promote", "record", "7", "2.0.0", *words.split(), "--safety", "x=y").code == 1
+    assert gaelp("promote", "record-external", "7", "2.0.0", *words.split()).out == said
+    typed = service.sent(f"POST {base}/evidence")[1]
+    assert (typed["source"], typed["safety"]) == ("external", {"loss": 0.1})
+    assert gaelp("promote", "record-external", "7", "2.0.0", *words.split(), "--safety", "x=y").code == 1
     assert "1.0.0" in gaelp("promote", "evidence", "7", "2.0.0").out
     status = gaelp("promote", "status", "7", "2.0.0").out
     assert "It has 3 seeds" in status

@@ -20,22 +20,18 @@ from gaelp_ray.domain.errors import (
 )
 from gaelp_ray.domain.ledger import (
     Account,
-    Correct,
     Expire,
     Hold,
     HoldState,
     Money,
     NewAccount,
-    Post,
     Request,
     Scope,
-    Settle,
-    Spend,
     check_opening,
     granted,
     renewal,
 )
-from gaelp_ray.domain.money import MAX_MICROS, written
+from gaelp_ray.domain.money import MAX_AMOUNT_MICROS, MAX_MICROS, written
 from gaelp_ray.domain.windows import Period
 from tests.bank import (
     MINUTE,
@@ -186,12 +182,20 @@ FAULTS: list[tuple[str, Callable[[Hold], Hold], str]] = [
 @pytest.mark.parametrize("first", range(len(FAULTS)), ids=[fault[0] for fault in FAULTS])
 def test_the_most_telling_reason_is_given(first: int) -> None:
     ledger = MemoryBank({1: {Period.TOTAL: 100}, 2: {Period.TOTAL: None}}, accounts=[CLOSED, DOLLARS, REAL])
-    ledger.submit([a_hold("used"), a_hold("refused", amount=101), a_spend("all", 2, amount=MAX_MICROS)])
+    ledger.submit([a_hold("used"), a_hold("refused", amount=101), a_spend("all", 2)])
+    count_to_the_end(ledger, 2)
     hold = a_hold("new")
     for _, spoil, _ in FAULTS[first:]:
         hold = spoil(hold)
     assert name(ledger.ask(hold)) == FAULTS[first][2]
     assert ledger.used(1) == (10, 0)
+
+
+def count_to_the_end(ledger: MemoryBank, account: int) -> None:
+    """As if so much had been spent from it that nothing more can be counted."""
+    for key, usage in ledger.book.usages.items():
+        if key[0] == account:
+            ledger.book.usages[key] = replace(usage, posted_micros=MAX_MICROS)
 
 
 def test_a_refusal_says_what_is_left_and_when_there_is_more() -> None:
@@ -412,7 +416,7 @@ AMOUNTS: dict[str, Any] = {
     "negative": -1,
     "zero": 0,
     "10**30": 10**30,
-    "one too many": MAX_MICROS + 1,
+    "one too many": MAX_AMOUNT_MICROS + 1,
     "true": True,
     "text": "5",
     "none": None,
@@ -460,7 +464,7 @@ BAD: dict[str, Callable[[], object]] = {
     "no time": lambda: a_hold("a", ttl=timedelta(0)),
     "a time that has passed": lambda: a_hold("a", ttl=-MINUTE),
     "a time without end": lambda: a_hold("a", ttl=timedelta(days=32)),
-    "a margin past counting": lambda: a_hold("a", amount=MAX_MICROS, margin_micros=1),
+    "a margin past counting": lambda: a_hold("a", amount=MAX_AMOUNT_MICROS, margin_micros=1),
     "a time without a zone": lambda: a_spend("a", at=NAIVE),
     "before all windows": lambda: a_correction("a", delta=1, at=datetime.fromisoformat("1969-12-31T00:00Z")),
     "after all windows": lambda: a_correction("a", delta=1, at=datetime.fromisoformat("9000-01-01T00:00Z")),
@@ -513,15 +517,64 @@ def test_an_account_that_closed_still_resolves_what_it_holds() -> None:
     assert name(ledger.ask(a_post("a"))) == "post 10"
 
 
-def test_every_error_is_remembered_as_itself() -> None:
+def test_an_operation_that_cannot_be_booked_keeps_no_other() -> None:
+    ledger = bank({1: {Period.DAY: 100, Period.TOTAL: None}})
+    ledger.submit([a_hold("good"), a_hold("bad"), a_hold("less", amount=20)])
+    # As if more were held than was ever booked, or on an account that is gone.
+    ledger.book.holds["bad"] = replace(ledger.book.holds["bad"], account_ids=(9,))
+    ledger.book.holds["less"] = replace(ledger.book.holds["less"], amount_micros=1000)
+    before = dict(ledger.book.holds), dict(ledger.book.usages)
+    outcomes = ledger.submit([a_void("bad"), a_settlement("less", 5)])
+    assert [name(outcome) for outcome in outcomes] == ["unbookable"] * 2
+    assert (ledger.book.holds, ledger.book.usages) == before
+    assert ledger.changes is not None
+    assert (ledger.changes.entries, ledger.changes.answers, ledger.changes.resolved) == ([], {}, {})
+    assert [request.key for request, _ in ledger.changes.faults] == ["void bad", "settle less"]
+    outcomes = ledger.submit([a_void("bad"), a_post("good", 4), a_hold("new")])
+    assert [name(outcome) for outcome in outcomes] == ["unbookable", "post 4", "hold 10"]
+
+
+def test_a_refusal_of_what_is_not_there_yet_is_not_remembered() -> None:
+    ledger = bank()
+    early: list[Request] = [
+        a_post("a", 4),
+        a_settlement("b", 4),
+        a_void("c"),
+        a_correction("x", delta=-1),
+        a_spend("y", amount=5, at=T0 + timedelta(hours=1)),
+        a_correction("z", delta=1, at=T0 + timedelta(hours=1)),
+    ]
+    assert [name(each) for each in ledger.submit(early)] == ["not_found"] * 3 + ["invalid_input"] * 3
+    assert ledger.changes is not None
+    assert ledger.changes.answers == {}
+    ledger.submit([a_hold(key, ttl=timedelta(hours=2)) for key in "abc"])
+    ledger.wait(timedelta(hours=1))
+    assert [name(each) for each in ledger.submit(early)] == [
+        "post 4", "settle 4", "void 10", "correct -1", "spend 5", "correct 1",
+    ]  # fmt: skip
+
+
+def test_spent_money_that_cannot_be_counted_may_be_asked_again() -> None:
+    ledger = bank({1: {Period.TOTAL: None}})
+    ledger.ask(a_hold("a"))
+    before = dict(ledger.book.usages)
+    count_to_the_end(ledger, 1)
+    assert [name(each) for each in ledger.submit([a_spend("b"), a_settlement("a", 30)])] == [
+        "invalid_input"
+    ] * 2
+    ledger.book.usages = before
+    assert [name(each) for each in ledger.submit([a_spend("b"), a_settlement("a", 30)])] == [
+        "spend 10", "settle 30",
+    ]  # fmt: skip
+
+
+def test_every_refusal_of_a_hold_is_remembered_as_itself() -> None:
     ledger = bank()
     requests: list[Request] = [
         a_hold("over", amount=101),
         a_hold("nobody", 9),
-        Post(key="nothing", hold_key="x"),
-        Settle(key="less", hold_key="x", spent_micros=0),
-        Spend(key="where", account_ids=(9,), currency="EUR", amount_micros=1),
-        Correct(key="c", account_ids=(1,), currency="EUR", delta_micros=-1, counted_at=T0, reason="r"),
+        a_hold("after nothing", follows="x"),
+        a_hold("of no job", job_id=9),
     ]
     first = ledger.submit(requests)
     assert all(isinstance(outcome, GaelpError) for outcome in first)

@@ -47,6 +47,18 @@ CASES: dict[str, tuple[str, Period, str, str, str]] = {
     "the second of an hour shown twice": (
         "Europe/Berlin", Period.HOUR, "2025-10-26T01:30", "2025-10-26T01:00", "2025-10-26T02:00",
     ),
+    "an hour in which the clock is set on by three": (
+        "Antarctica/Casey", Period.HOUR, "2020-10-03T16:05", "2020-10-03T16:01", "2020-10-03T17:00",
+    ),
+    "the minute before": (
+        "Antarctica/Casey", Period.HOUR, "2020-10-03T16:00:30", "2020-10-03T16:00", "2020-10-03T16:01",
+    ),
+    "the day of it": (
+        "Antarctica/Casey", Period.DAY, "2020-10-03T16:05", "2020-10-03T16:00", "2020-10-04T13:00",
+    ),
+    "a day that comes back over midnight is over": (
+        "America/St_Johns", Period.DAY, "2010-11-07T02:45", "2010-11-07T02:30", "2010-11-08T03:30",
+    ),
     "an hour cut short where the clock goes back by half of it": (
         "Australia/Lord_Howe", Period.HOUR, "2025-04-05T15:10", "2025-04-05T15:00", "2025-04-05T15:30",
     ),
@@ -79,6 +91,19 @@ def test_the_windows_of_a_year_follow_each_other_without_a_gap(place: str, perio
 
 def test_everything_is_in_the_total() -> None:
     assert window(Period.TOTAL, "Europe/Berlin", utc("2025-03-01T12:00")) == ALWAYS
+
+
+@pytest.mark.parametrize(
+    "name", ["localtime", "posixrules", "Factory", "posix/Europe/Berlin", "right/UTC", "europe/berlin", "utc"]
+)
+def test_a_zone_that_is_another_on_another_machine_is_refused(name: str) -> None:
+    with pytest.raises(InvalidInput, match="`timezone` must be an IANA name"):
+        zone(name)
+
+
+def test_an_account_of_a_zone_that_is_none_any_more_counts_in_utc() -> None:
+    moment = utc("2025-03-01T12:00")
+    assert window(Period.DAY, "localtime", moment) == window(Period.DAY, "UTC", moment)
 
 
 @pytest.mark.parametrize("name", ["Mars/Olympus", "", "../etc/passwd", "Europe", "/etc/localtime", "a\0b"])

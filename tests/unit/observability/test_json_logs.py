@@ -65,11 +65,69 @@ def product_logger() -> Iterator[logging.Logger]:
 
 
 def test_configuring_twice_says_things_once(
-    product_logger: logging.Logger, capsys: pytest.CaptureFixture[str]
+    product_logger: logging.Logger, capfd: pytest.CaptureFixture[str]
 ) -> None:
     logs.configure("info")
     logs.configure("WARNING")
     logging.getLogger("gaelp_ray.some.room").warning("once")
     logging.getLogger("gaelp_ray.some.room").info("too quiet")
-    assert [json.loads(each)["message"] for each in capsys.readouterr().err.splitlines()] == ["once"]
+    assert [json.loads(each)["message"] for each in capfd.readouterr().err.splitlines()] == ["once"]
     assert [type(each.formatter) for each in product_logger.handlers].count(logs.JsonFormatter) == 1
+
+
+class Elsewhere:
+    """What Ray Serve puts in the place of a replica's standard error: its lines are dropped."""
+
+    def write(self, text: str) -> None:
+        del text
+
+    def flush(self) -> None:
+        pass
+
+
+def test_lines_are_written_where_standard_error_was_replaced(
+    product_logger: logging.Logger, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del product_logger
+    monkeypatch.setattr(sys, "stderr", Elsewhere())
+    logs.configure("INFO")
+    logging.getLogger("gaelp_ray.http").info("said")
+    assert json.loads(capfd.readouterr().err)["message"] == "said"
+
+
+def test_a_line_bears_the_id_of_its_request() -> None:
+    token = logs.request_id.set("r-1")
+    try:
+        assert line("a")["request_id"] == "r-1"
+        assert line("a", request_id="r-2")["request_id"] == "r-2"
+    finally:
+        logs.request_id.reset(token)
+    assert "request_id" not in line("a")
+
+
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
+
+
+@pytest.mark.parametrize(
+    ("said", "secret"),
+    [
+        ("postgresql://gaelp:hunter2@db/gaelp?x=1", "hunter2"),
+        ("host=db password=hunter2 user=x", "hunter2"),
+        (f"Authorization: Bearer {JWT}", JWT),
+        ("Authorization: bearer abc.def", "abc.def"),
+        (f"subprotocol bearer.{JWT}", JWT),
+        (f"token {JWT}.", JWT),
+    ],
+)
+def test_no_secret_is_written(said: str, secret: str) -> None:
+    try:
+        raise ValueError(said)
+    except ValueError:
+        found = line(said, exc_info=sys.exc_info(), url=said)
+    assert secret not in json.dumps(found)
+    assert "***" in found["message"]
+
+
+@pytest.mark.parametrize("said", ["http://127.0.0.1:8000/x@y", "bearer of news", "a: b@c", "price 3:4"])
+def test_other_text_stays(said: str) -> None:
+    assert line(said)["message"] == said

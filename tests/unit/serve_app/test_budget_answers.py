@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import io
 from collections.abc import Callable, Iterable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,20 +25,28 @@ from gaelp_ray.domain.errors import (
 )
 from gaelp_ray.domain.ledger import (
     AtExpiry,
+    Correct,
+    Entry,
     HeldMoney,
     Hold,
+    HoldState,
+    Line,
     Money,
+    Operation,
     Outcome,
     Post,
     Receipt,
     Request,
     Scope,
     Settle,
+    Spend,
     Void,
     operation,
 )
 from gaelp_ray.domain.safety.verdicts import Action, Allow, Clip, Deny, Halt, Reason, Severity
+from gaelp_ray.domain.windows import ALWAYS
 from gaelp_ray.services import budgets as service
+from gaelp_ray.services import statements
 from gaelp_ray.services.budgets import Ask, Purse
 from gaelp_ray.services.reviews import Admission, Reported
 from serve_app import auth
@@ -46,6 +56,7 @@ from serve_app.context import ApiContext
 from tests.bank import an_account
 from tests.builders import T0
 
+ANN = {"Authorization": "Bearer ann"}
 REASON = Reason("bid_cap", "A bid of 3 is above 1.", Severity.CLIP, "safe@1", 1)
 
 
@@ -65,6 +76,9 @@ class Replica:
         self.holds: dict[str, HeldMoney] = {}
         self.account = an_account(7)
         self.refusal: GaelpError | None = None
+        self.operators = {"root", "olive"}
+        #: Campaigns that are not the caller's to charge.
+        self.closed: set[str] = set()
         self.outcome: Callable[[Request], Outcome] = done
         self.admission: Callable[[Action, Hold], Admission] = lambda action, hold: Admission(
             Allow(action), done(hold)
@@ -86,9 +100,9 @@ class Replica:
         self.ineligible: GaelpError | None = None
         self.http = Http(create_app(body_limit_bytes=100_000))
 
-    def held(self, key: str, *, on: Sequence[int] = (3, 7)) -> None:
+    def held(self, key: str, *, on: Sequence[int] = (3, 7), state: HoldState = HoldState.PENDING) -> None:
         self.holds[key] = HeldMoney(
-            key, tuple(on), "EUR", 5, 0, AtExpiry.RETURN, None, T0, T0 + timedelta(60)
+            key, tuple(on), "EUR", 5, 0, AtExpiry.RETURN, None, T0, T0 + timedelta(60), state
         )
 
     def send(self, method: str, path: str, body: Any = None, *, by: str = "ann") -> Any:
@@ -96,13 +110,17 @@ class Replica:
         return self.http.request(method, f"/api/v1/budgets{path}", json=body, headers=headers)
 
     async def _purse(self, ask: Ask) -> Purse | GaelpError:
-        return self.refusal or Purse(self.account, (3, 7))
+        if ask.campaign in self.closed:
+            return Forbidden("You are no member of that campaign.")
+        return self.refusal or Purse(
+            self.account, (3, 7), operates=ask.by.user in self.operators, own_ids=(7,), campaign=ask.campaign
+        )
 
     async def _hold(self, key: str) -> HeldMoney | None:
         return self.holds.get(key)
 
     async def _book(self, requests: Sequence[Request], account_ids: Iterable[int]) -> list[Outcome]:
-        assert min(account_ids) == 3
+        assert min(account_ids) in {3, 7}
         self.asked.extend(requests)
         return [self.outcome(request) for request in requests]
 
@@ -344,7 +362,111 @@ def test_there_is_no_way_around_the_gate(real: Replica) -> None:
     [item] = real.send("POST", "/7/operations", batch).json()["items"]
     assert (item["status"], item["problem"]["code"]) == (422, "invalid_input")
     assert real.asked == []
-    assert real.send("POST", "/7/holds/k/settle", {"spent_micros": 9}).status_code == 200
+
+
+#: Whose money it is, who asks for what, and the status of the answer.
+CHARGES: dict[str, tuple[bool, str, str, Any, int]] = {
+    "an owner records real money": (True, "ann", "/7/spends", {"key": "s", "amount_micros": 5}, 403),
+    "an operator records real money": (True, "olive", "/7/spends", {"key": "s", "amount_micros": 5}, 201),
+    "an owner settles real money": (True, "ann", "/7/holds/k/settle", {"spent_micros": 5}, 200),
+    "an owner settles real money past the hold": (
+        True, "ann", "/7/holds/k/settle", {"spent_micros": 6}, 403,
+    ),
+    "an operator settles past the hold": (True, "olive", "/7/holds/k/settle", {"spent_micros": 6}, 200),
+    "an owner settles late": (True, "ann", "/7/holds/late/settle", {"spent_micros": 1}, 403),
+    "an operator settles late": (True, "olive", "/7/holds/late/settle", {"spent_micros": 1}, 200),
+    "an owner records play money": (False, "ann", "/7/spends", {"key": "s", "amount_micros": 5}, 201),
+    "an owner records play money for a campaign": (
+        False, "ann", "/7/spends", {"key": "s", "amount_micros": 5, "campaign": "spring"}, 403,
+    ),
+    "an owner settles play money that others share past the hold": (
+        False, "ann", "/7/holds/k/settle", {"spent_micros": 6}, 403,
+    ),
+    "an owner settles play money that others share": (
+        False, "ann", "/7/holds/k/settle", {"spent_micros": 5}, 200,
+    ),
+    "an owner settles their own play money past the hold": (
+        False, "ann", "/7/holds/own/settle", {"spent_micros": 6}, 200,
+    ),
+    "an owner renews play money past the hold": (
+        False, "ann", "/7/holds/k/renew", {"key": "k2", "spent_micros": 6, "amount_micros": 1}, 403,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CHARGES)
+def test_shared_budgets_are_charged_by_what_was_held(api: Replica, real: Replica, case: str) -> None:
+    is_real, by, path, body, status = CHARGES[case]
+    if not is_real:
+        api.account = an_account(7, scope=Scope.AGENT, subject="9")
+    api.held(f"user {by} k")
+    api.held(f"user {by} own", on=(7,))
+    api.held(f"user {by} late", state=HoldState.EXPIRED)
+
+    answer = api.send("POST", path, body, by=by)
+
+    assert answer.status_code == status, answer.text
+    assert bool(api.asked) is (status < 400), "a refusal asks no guard"
+    if status == 403:
+        assert answer.json()["detail"]
+
+
+def test_what_an_owner_records_counts_in_their_own_budgets_only(api: Replica) -> None:
+    api.send("POST", "/7/spends", {"key": "s", "amount_micros": 5})
+    api.send("POST", "/7/spends", {"key": "s", "amount_micros": 5}, by="olive")
+
+    assert [request.account_ids for request in api.asked if isinstance(request, Spend)] == [(7,), (3, 7)]
+
+
+def test_real_money_is_settled_by_its_owner_as_a_post_or_a_void(real: Replica) -> None:
+    real.held("user ann k")
+    real.held("user ann none")
+
+    for key, spent in (("k", 4), ("none", 0)):
+        assert real.send("POST", f"/7/holds/{key}/settle", {"spent_micros": spent}).status_code == 200
+
+    assert [type(request) for request in real.asked] == [Post, Void], "the ledger itself refuses more"
+
+
+def test_each_operation_of_a_batch_needs_the_right_by_itself(real: Replica) -> None:
+    real.held("user ann k")
+    real.held("user ann more")
+    operations = [
+        {"operation": "spend", "key": "s", "amount_micros": 1},
+        {"operation": "settle", "hold_key": "more", "spent_micros": 6},
+        {"operation": "settle", "hold_key": "k", "spent_micros": 5},
+    ]
+
+    items = real.send("POST", "/7/operations", {"operations": operations}).json()["items"]
+
+    assert [each["status"] for each in items] == [403, 403, 200]
+    assert [type(request) for request in real.asked] == [Post]
+
+
+def test_what_a_batch_holds_is_settled_up_to_what_it_holds(api: Replica) -> None:
+    operations = [
+        {"operation": "hold", "key": "k", "amount_micros": 5},
+        {"operation": "settle", "hold_key": "k", "spent_micros": 9},
+    ]
+
+    api.send("POST", "/7/operations", {"operations": operations})
+    api.send("POST", "/7/operations", {"operations": operations}, by="olive")
+
+    kinds = [type(request) for request in api.asked]
+    assert kinds == [Hold, Post, Hold, Settle], "the ledger refuses a post of more than is held"
+
+
+def test_a_campaign_that_is_not_the_callers_refuses_its_own_operations_only(api: Replica) -> None:
+    api.closed = {"spring"}
+    operations = [
+        {"operation": "hold", "key": "a", "amount_micros": 5, "campaign": "spring"},
+        {"operation": "hold", "key": "b", "amount_micros": 5},
+    ]
+
+    items = api.send("POST", "/7/operations", {"operations": operations}).json()["items"]
+
+    assert [each["status"] for each in items] == [403, 201]
+    assert [request.key for request in api.asked] == ["user ann b"]
 
 
 def ask(monkeypatch: pytest.MonkeyPatch, answer: Callable[[], Any]) -> Any:
@@ -404,3 +526,85 @@ def test_a_guard_that_answers_is_listened_to(monkeypatch: pytest.MonkeyPatch) ->
         return ["receipt"]
 
     assert ask(monkeypatch, quick) == ["receipt"]
+
+
+def test_a_correction_of_a_hold_is_booked_where_the_hold_is(api: Replica) -> None:
+    api.held("user root k", on=(3, 7))
+    body = {"key": "c", "delta_micros": -5, "reason": "typo", "hold_key": "k"}
+    assert api.send("POST", "/7/corrections", body, by="root").status_code == 201
+    [asked] = api.asked
+    assert isinstance(asked, Correct)
+    assert (asked.hold_key, asked.account_ids, asked.counted_at) == ("user root k", (3, 7), T0)
+    assert api.send("POST", "/7/corrections", body | {"hold_key": "x"}, by="root").status_code == 404
+    del body["hold_key"]
+    refused = api.send("POST", "/7/corrections", body, by="root")
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_input")
+
+
+def test_a_hold_that_is_there_is_answered_again_though_its_agent_may_hold_no_more(real: Replica) -> None:
+    body = {"key": "k", "amount_micros": 5, "action": {"bid_micros": 1}}
+    real.ineligible = NotEligible("Agent 9 is paused.")
+    assert real.send("POST", "/7/holds", body).status_code == 409
+    real.held("user ann k")
+    assert real.send("POST", "/7/holds", body).status_code == 201
+
+
+#: What is asked for, in days from now; from when and until when lines are shown (None: no end).
+SPANS: dict[str, tuple[dict[str, float], float | None, float | None]] = {
+    "nothing": ({}, -30, None),
+    "an end": ({"until": -2}, -32, -2),
+    "an end in the future": ({"until": 2}, -30, None),
+    "a beginning": ({"since": -3}, -3, None),
+    "both": ({"since": -3, "until": -1}, -3, -1),
+    "both, the end in the future": ({"since": -3, "until": 1}, -3, None),
+}
+
+
+@pytest.mark.parametrize("case", SPANS)
+def test_a_statement_shows_the_period_that_was_meant(
+    api: Replica, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    asked, begin, end = SPANS[case]
+    given: dict[str, Any] = {}
+
+    def lines(_connection: None, _account: int, **found: Any) -> list[Any]:
+        given.update(found)
+        return []
+
+    monkeypatch.setattr(statements, "statement", lines)
+    now, day = datetime.now(UTC), timedelta(days=1)
+    params = {name: (now + days * day).isoformat() for name, days in asked.items()}
+    assert api.http.get("/api/v1/budgets/7/statement", params=params, headers=ANN).status_code == 200
+    for name, days in (("since", begin), ("until", end)):
+        if days is None:
+            assert given[name] is None
+        else:
+            assert abs(given[name] - (now + days * day)) < timedelta(minutes=1)
+    # The next page goes on after the last line, whatever was booked or has become old meanwhile.
+    api.http.get("/api/v1/budgets/7/statement", params=params | {"cursor": "17"}, headers=ANN)
+    assert given["after"] == 17
+    if "since" not in asked:
+        assert given["since"] == ALWAYS.starts_at
+
+
+def test_a_period_that_shows_nothing_is_refused(api: Replica) -> None:
+    now, day = datetime.now(UTC), timedelta(days=1)
+    for since, until in ((1, None), (1, 2), (-1, -2)):
+        params = {"since": (now + since * day).isoformat()}
+        if until is not None:
+            params["until"] = (now + until * day).isoformat()
+        answer = api.http.get("/api/v1/budgets/7/statement", params=params, headers=ANN)
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
+
+
+def test_text_of_users_is_no_formula_in_an_exported_statement(
+    api: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = Entry(7, Operation.CORRECT, "user ann =1+1", "user ann @x", 0, -5, T0, T0)
+    monkeypatch.setattr(
+        statements, "statement", lambda *_a, **_k: [Line(1, entry, 0, -5, note="-HYPERLINK()")]
+    )
+    answer = api.http.get("/api/v1/budgets/7/statement", params={"format": "csv"}, headers=ANN)
+    [row] = csv.DictReader(io.StringIO(answer.text))
+    assert (row["key"], row["hold_key"], row["note"]) == ("'=1+1", "'@x", "'-HYPERLINK()")
+    assert (row["posted_micros"], row["balance_posted_micros"]) == ("-5", "-5")

@@ -15,9 +15,9 @@ from gaelp_ray.domain.ledger import AtExpiry, Hold, Money, NewAccount, Scope, Sp
 from gaelp_ray.domain.windows import ALWAYS, Period, Window
 from gaelp_ray.services.budgets import Purse
 from gaelp_ray.services.reviews import Reported
-from gaelp_ray.store.statements import After
+from gaelp_ray.store.positions import Position
 from serve_app import keys
-from serve_app.routers.budgets import _after, _cursor
+from serve_app.paging import after_position, next_position
 from serve_app.schemas.booking import (
     CorrectionIn,
     HoldIn,
@@ -33,7 +33,7 @@ from tests.bank import an_account
 from tests.builders import T0
 
 ANN = Principal("ann")
-PURSE = Purse(an_account(7), (3, 7))
+PURSE = Purse(an_account(7), (3, 7), operates=True)
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
 
 
@@ -210,11 +210,17 @@ def test_what_resolves_a_hold_is_the_same_operation_when_it_says_the_same() -> N
     assert keys.resolving("post", "user ann k") == "post user ann k all"
 
 
-def test_the_next_page_of_a_statement_begins_after_the_last_line() -> None:
-    last = After(T0 + timedelta(microseconds=1), 9)
+def test_the_next_page_begins_at_the_place_of_the_last_row() -> None:
+    last = Position(7, 9)
+    assert after_position(next_position([Position(7, 8), last], 2)) == last
+    assert next_position([last], 2) is None, "a page that is not full is the last"
+    assert after_position(None) is None
+    assert after_position("9") == Position(0, 9), "rows from before had no transaction"
 
-    assert _after(_cursor(last)) == last
-    assert _after(None) is None
-    for cursor in ("1", "x.1", "1.-2", ".", "9" * 40 + ".1", "1." + "9" * 40):
-        with pytest.raises(InvalidInput, match="cursor"):
-            _after(cursor)
+
+@pytest.mark.parametrize(
+    "cursor", ["x", "1.x", ".1", "1.", "-1.1", "1.1.1", "\u00b2", f"{2**63}.1", f"1.{2**63}"]
+)
+def test_a_place_that_no_page_ended_at_is_refused(cursor: str) -> None:
+    with pytest.raises(InvalidInput, match="next_cursor"):
+        after_position(cursor)

@@ -32,10 +32,13 @@ STATUSES: dict[type[domain.GaelpError], tuple[int, str, str]] = {
     domain.AlreadyVoided: (409, "already_voided", "Conflict"),
     domain.HoldExpired: (409, "hold_expired", "Conflict"),
     domain.ExceedsHold: (409, "exceeds_hold", "Conflict"),
+    domain.Unbookable: (409, "unbookable", "Conflict"),
     domain.Halted: (409, "halted", "Conflict"),
+    domain.NoLimit: (409, "no_limit", "Conflict"),
     domain.NotEligible: (409, "not_eligible", "Conflict"),
     domain.BudgetExceeded: (402, "budget_exceeded", "Over budget"),
     domain.QueueFull: (429, "queue_full", "Too many"),
+    domain.TooManyFollowers: (429, "too_many_followers", "Too many"),
     domain.TooLarge: (413, "too_large", "Too large"),
     domain.Unavailable: (503, "unavailable", "Unavailable"),
     domain.Busy: (503, "busy", "Unavailable"),
@@ -102,6 +105,7 @@ def test_an_error_becomes_a_problem(app: FastAPI, kind: type[domain.GaelpError])
 HEADERS = {
     domain.Unauthenticated: ("www-authenticate", "Bearer"),
     domain.QueueFull: ("retry-after", "5"),
+    domain.TooManyFollowers: ("retry-after", "5"),
     domain.Unavailable: ("retry-after", "1"),
 }
 

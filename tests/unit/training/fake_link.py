@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from gaelp_ray.domain.attempts import Directive, LaunchOrder, Outcome, Seat
+from gaelp_ray.domain.attempts import Directive, LaunchOrder, Outcome, ResumePoints, Seat
 from gaelp_ray.domain.errors import GaelpError
 from gaelp_ray.domain.gangs import Member
 from gaelp_ray.domain.ledger import Post, Settle, granted
@@ -42,6 +42,9 @@ class FakeLink:
         self.points: list[MetricPoint] = []
         self.saved: list[tuple[int, Saved, dict[str, float]]] = []
         self.let_go: list[str] = []
+        self.known = ResumePoints()
+        self.resumed_at: list[tuple[int | None, str]] = []
+        self.beats = 0
         self.refuses_checkpoints: Exception | None = None
         self.bank = MemoryBank({1: {Period.TOTAL: budget_micros}})
         #: What the gate says to the next orders, instead of asking the bank.
@@ -61,7 +64,14 @@ class FakeLink:
         return self.members if self.grants else None
 
     def beat(self) -> Directive:
+        self.beats += 1
         return self.directive
+
+    def resume_points(self) -> ResumePoints:
+        return self.known
+
+    def resumed(self, step: int | None, words: str) -> None:
+        self.resumed_at.append((step, words))
 
     def save_checkpoint(
         self, step: int, saved: Saved, metrics: dict[str, float], points: list[MetricPoint]
@@ -114,6 +124,9 @@ class FakeLink:
     def log(self, start_byte: int, content: bytes) -> None:
         assert start_byte == len(self._output), "a piece of the log is missing or came twice"
         self._output += content
+
+    def room(self) -> int:
+        return 10_000
 
     def report(self, points: list[MetricPoint]) -> None:
         with self._changed:

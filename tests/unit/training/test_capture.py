@@ -9,10 +9,9 @@ from typing import IO
 import pytest
 from fake_link import PATIENCE_S
 
+from gaelp_ray.domain.logs import left_out
 from gaelp_ray.training.capture import Capture
 from gaelp_ray.training.redaction import Redactor
-
-NOTICE = b"\ngaelp: the log is cut here; it reached its limit\n"
 
 
 class Taker:
@@ -52,13 +51,16 @@ def captured(pipe: tuple[IO[bytes], IO[bytes]], written: bytes, *, limit: int, s
 LIMITS = {
     "above": (11, b"0123456789"),
     "exact": (10, b"0123456789"),
-    "below": (9, b"012345678" + NOTICE),
-    "nothing": (0, NOTICE),
+    "below": (9, b"0123" + left_out(1) + b"56789"),
+    "far below": (4, b"01" + left_out(6) + b"89"),
+    "nothing": (0, left_out(10)),
 }
 
 
 @pytest.mark.parametrize("case", LIMITS)
-def test_output_is_kept_up_to_its_limit(pipe: tuple[IO[bytes], IO[bytes]], case: str) -> None:
+def test_of_output_past_its_limit_the_beginning_and_the_end_are_kept(
+    pipe: tuple[IO[bytes], IO[bytes]], case: str
+) -> None:
     limit, expected = LIMITS[case]
     assert captured(pipe, b"0123456789", limit=limit) == expected
 

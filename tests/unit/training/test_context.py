@@ -63,7 +63,7 @@ def test_a_checkpoint_must_be_a_folder(ctx: TrainingContext, tmp_path: Path) -> 
 
 @pytest.mark.parametrize(("step", "total_steps"), [(2**63, None), (-(2**63), None), (1, 2**63)])
 def test_a_step_past_counting_is_refused(ctx: TrainingContext, step: int, total_steps: int | None) -> None:
-    with pytest.raises(ValueError, match=r"must be below 2\*\*63"):
+    with pytest.raises(InvalidInput, match=r"must be below 2\*\*63"):
         ctx.report({"reward": 1.0}, step=step, total_steps=total_steps)
 
 

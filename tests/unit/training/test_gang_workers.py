@@ -63,6 +63,6 @@ def test_each_line_of_its_log_begins_with_its_rank(start: Start, link: FakeLink)
 
 def test_the_logs_of_all_ranks_together_are_no_longer_than_one(start: Start, link: FakeLink) -> None:
     start("jobs:print_much", hyperparameters={"lines": 500}, log_limit_bytes=30_000).outcome()
-    kept, notice, _ = link.output.partition("gaelp: the log is cut here")
+    kept, notice, _ = link.output.partition("bytes are left out here")
     assert notice
     assert len(kept) <= 10_000 + len("\n[rank 0] ")

@@ -76,14 +76,7 @@ def test_the_function_is_given_all_that_the_order_says(start: Start) -> None:
 #: id: (entry point, hyperparameters, cause, words of the message, words of the log, exit code)
 ENDINGS: dict[str, tuple[str, dict[str, Any], EndCause, str, str, int | None]] = {
     "returns nothing": ("jobs:say_nothing", {}, EndCause.SUCCESS, "", "", None),
-    "returns a list": (
-        "jobs:return_a_list",
-        {},
-        EndCause.USER_ERROR,
-        "returns a dict or None, not list",
-        "TypeError",
-        None,
-    ),
+    "returns a list": ("jobs:return_a_list", {}, EndCause.SUCCESS, "", "", None),
     "raises": (
         "jobs:fail",
         {},
@@ -121,14 +114,7 @@ ENDINGS: dict[str, tuple[str, dict[str, Any], EndCause, str, str, int | None]] =
     ),
     "leaves at once but well": ("jobs:vanish", {"code": 0}, EndCause.USER_ERROR, "exit code 0 before", "", 0),
     "crashes in native code": ("jobs:crash", {}, EndCause.USER_ERROR, "The process died of SIGSEGV", "", -11),
-    "returns too much": (
-        "jobs:return_too_much",
-        {},
-        EndCause.USER_ERROR,
-        "left with exit code 1",
-        "are too much to report",
-        1,
-    ),
+    "returns too much": ("jobs:return_too_much", {}, EndCause.SUCCESS, "", "", None),
     "reports a step past counting": (
         "jobs:report_far",
         {},
@@ -313,14 +299,15 @@ def test_values_that_are_no_numbers_are_left_out_and_noted_once(start: Start, li
     assert link.output.count("gaelp: metric 'ratio' is inf; such values are left out") == 1
 
 
-def test_output_past_the_limit_is_cut_and_the_job_goes_on(start: Start, link: FakeLink) -> None:
+def test_of_output_past_the_limit_the_beginning_and_the_end_are_kept(start: Start, link: FakeLink) -> None:
     limit = 50_000
     outcome = start("jobs:print_much", hyperparameters={"lines": 5000}, log_limit_bytes=limit).outcome()
     assert outcome.result == {"printed": True}
-    kept, notice, after = link.output.partition("\ngaelp: the log is cut here; it reached its limit\n")
-    assert notice
-    assert (len(kept), after) == (limit, "")
-    assert kept.splitlines()[:2] == [f"line {n:06d} {'.' * 87}" for n in (0, 1)]
+    lines = link.output.splitlines()
+    assert lines[:200] == [f"line {n:06d} {'.' * 87}" for n in range(200)]
+    assert lines[-200:] == [f"line {n:06d} {'.' * 87}" for n in range(4800, 5000)]
+    assert "bytes are left out here; a log keeps its beginning and its end" in link.output
+    assert len(link.output) < 2 * limit
 
 
 def test_no_word_of_a_secret_leaves_the_process(start: Start, link: FakeLink) -> None:

@@ -271,3 +271,49 @@ def complain(ctx: TrainingContext) -> None:
     """Says more than anybody wants to hear; a job's code may speak the channel's language itself."""
     for n in range(50):
         ctx._reporter.notice(f"{n} " + "x" * 1000)
+
+
+def count_with(ctx: TrainingContext) -> dict[str, Any]:
+    """Saves a checkpoint, and says which packages it has."""
+    import fsspec  # noqa: PLC0415
+
+    folder = ctx.scratch()
+    (folder / "weights").write_text("good ones")
+    ctx.report({"reward": 1.0}, step=1, checkpoint=folder)
+    return {"fsspec": fsspec.__version__, "numpy": np.__file__}
+
+
+def takes_nothing() -> None:
+    pass
+
+
+def read_what_is_missing(ctx: TrainingContext) -> None:
+    if ctx.hyperparameters.get("after_a_report"):
+        ctx.report({"reward": 1.0}, step=1)
+    open(ctx.hyperparameters["path"])  # noqa: PTH123, SIM115
+
+
+def import_what_is_missing(_ctx: TrainingContext) -> None:
+    import a_module_that_does_not_exist  # noqa: F401, PLC0415
+
+
+def save_a_link(ctx: TrainingContext) -> None:
+    (ctx.scratch() / "model").symlink_to(ctx.hyperparameters["link_to"])
+    ctx.report({}, step=1, checkpoint=ctx.scratch())
+
+
+def save_a_folder(ctx: TrainingContext) -> None:
+    ctx.report({}, step=1, checkpoint=ctx.hyperparameters["folder"])
+
+
+def save_sizes(ctx: TrainingContext) -> dict[str, Any]:
+    kept = []
+    for step, size in enumerate(ctx.hyperparameters["sizes"], start=1):
+        (ctx.scratch() / "weights").write_bytes(bytes(size))
+        try:
+            ctx.report({}, step=step, checkpoint=ctx.scratch())
+        except RuntimeError:
+            kept.append(False)
+        else:
+            kept.append(True)
+    return {"kept": kept}

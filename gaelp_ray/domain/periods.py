@@ -1,0 +1,38 @@
+"""From the ends of a period as somebody named them, or left out, to the period that they meant."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from gaelp_ray.domain.errors import InvalidInput
+from gaelp_ray.domain.ledger import moment
+
+#: How far the clocks of two machines may be apart.
+LEEWAY = timedelta(minutes=5)
+
+
+def meant(
+    since: datetime | None, until: datetime | None, *, span: timedelta, now: datetime
+) -> tuple[datetime, datetime]:
+    """From when and until when; what is left out ends now and begins so long before.
+
+    Nothing has happened after now, so a period that ends later ends now. Raises ``InvalidInput`` for one that
+    begins later, or that ends before it begins.
+    """
+    end = now if until is None else min(moment(until, field="until"), now)
+    if since is None:
+        return end - span, end
+    begin = moment(since, field="since")
+    if until is not None:
+        check(begin, until)
+    if begin > now + LEEWAY:
+        raise InvalidInput(f"`since` lies in the future, {begin.isoformat()}; nothing has happened then.")
+    return begin, max(begin, end)
+
+
+def check(since: datetime, until: datetime) -> None:
+    """Raise ``InvalidInput`` unless a period begins before it ends."""
+    if not since < until:
+        raise InvalidInput(
+            f"`since` must lie before `until`; got {since.isoformat()} and {until.isoformat()}."
+        )
