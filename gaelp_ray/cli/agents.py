@@ -21,6 +21,7 @@ from gaelp_ray.cli.options import (
     Secret,
     Storage,
     WorkingDir,
+    an_id,
     folder,
     pairs,
     resources,
@@ -33,7 +34,7 @@ from gaelp_ray.domain.agents import AgentStatus, AgentType
 
 app = typer.Typer(help="Register agents and look after their versions.", no_args_is_help=True)
 
-AgentId = Annotated[int, typer.Argument(help="The agent's id.")]
+AgentId = Annotated[int, typer.Argument(parser=an_id, help="The agent's id.")]
 
 
 @app.command("list")

@@ -19,7 +19,7 @@ from gaelp_ray.cli.options import (
     MaxRetries,
     Priority,
     Timeout,
-    zoned,
+    an_id,
 )
 from gaelp_ray.cli.output import out, print_items, print_json, print_table, shown
 from gaelp_ray.cli.progress import steps
@@ -35,7 +35,7 @@ app.command()(plan)
 
 @app.command("list")
 def list_jobs(
-    agent: Annotated[int | None, typer.Option(help="Only of this agent.")] = None,
+    agent: Annotated[int | None, typer.Option(parser=an_id, help="Only of this agent.")] = None,
     status: Annotated[JobStatus | None, typer.Option(help="Only with this status.")] = None,
     phase: Annotated[JobState | None, typer.Option(help="Only in this phase.")] = None,
     priority: Annotated[int | None, typer.Option(help="Only of this priority.")] = None,
@@ -129,7 +129,7 @@ def edit(
             job_id,
             priority=priority,
             preemptible=preemptible,
-            deadline=zoned(deadline),
+            deadline=deadline,
             expected_duration_seconds=expect,
             timeout_seconds=timeout,
             max_retries=max_retries,
@@ -141,7 +141,7 @@ def edit(
 @app.command()
 def cancel(
     job_ids: Annotated[list[int] | None, typer.Argument(help="The jobs' ids.")] = None,
-    agent: Annotated[int | None, typer.Option(help="All of this agent.")] = None,
+    agent: Annotated[int | None, typer.Option(parser=an_id, help="All of this agent.")] = None,
     status: Annotated[JobStatus | None, typer.Option(help="All with this status.")] = None,
     priority: Annotated[int | None, typer.Option(help="All of this priority.")] = None,
     owner: Annotated[str | None, typer.Option(help="All of this user, for admins.")] = None,

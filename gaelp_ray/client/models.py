@@ -48,6 +48,8 @@ class Agent:
     environment_vars: Mapping[str, str] = field(default_factory=dict)
     #: Environment variable -> name of the secret.
     secrets: Mapping[str, str] = field(default_factory=dict)
+    #: Fields that are empty here because a list does not show what is large; ``get`` has them.
+    left_out: tuple[str, ...] = ()
     #: Currency units; None is no limit.
     budget_limit: float | None = None
     budget_spent: float = 0.0
@@ -70,6 +72,8 @@ class AgentVersion:
     resource_requirements: Mapping[str, str] = field(default_factory=dict)
     environment_vars: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
+    #: Fields that are empty here because a list does not show what is large.
+    left_out: tuple[str, ...] = ()
     created_by: str = ""
     created_at: datetime | None = None
 
@@ -155,8 +159,10 @@ class Job:
     #: Why it ended; None until it has.
     cause: str | None = None
     message: str | None = None
-    #: What the entry point returned.
+    #: What the entry point returned; lists leave it out.
     result: Mapping[str, Any] | None = None
+    #: Fields that are empty here because a list does not show them; ``get`` has them.
+    left_out: tuple[str, ...] = ()
     #: Plain statements about how the job runs that its owner should know.
     notices: tuple[str, ...] = ()
     #: What it spends itself, ``simulated`` or ``real``.

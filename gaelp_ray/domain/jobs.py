@@ -272,6 +272,8 @@ class Job:
     #: Since when its present attempt runs, and the step that this began from; None while none runs.
     runs_since: datetime | None = None
     runs_from_step: int = 0
+    #: What of it a list left out, by the names of its fields: results, and what is large.
+    left_out: frozenset[str] = frozenset()
 
     @property
     def status(self) -> JobStatus:

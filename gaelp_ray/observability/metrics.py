@@ -78,6 +78,12 @@ LEDGER_DIFFERENCES = Metric(
     Kind.GAUGE,
     "What the reconciler found that does not add up; 0 when all is right.",
 )
+BUDGETS = Metric(
+    "gaelp_budgets",
+    Kind.GAUGE,
+    "Present windows with a limit: within 95 % of it, nearly spent, or passed.",
+    ("state",),
+)
 BUDGET_LIMIT = Metric(
     "gaelp_budget_limit_micros", Kind.GAUGE, "Limit of a present window.", ("account", "scope", "period")
 )

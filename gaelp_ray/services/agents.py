@@ -37,6 +37,7 @@ def register(tx: Connection, new: NewAgent, *, currency: str, by: Principal, now
     """
     check_name(new.name)
     check_version_spec(new.spec)
+    agent_store.lock_name(tx, by.user, new.name)
     if agent_store.page(tx, AgentFilter(owner=by.user, name=new.name), before=None, limit=1):
         raise Conflict(f"You have an agent named {new.name!r} already; choose another name or delete it.")
     agent = _existing(tx, agent_store.add(tx, new, owner=by.user, now=now), by)
@@ -166,10 +167,17 @@ def version(connection: Connection, agent_id: int, name: str, *, by: Principal) 
     return found
 
 
-def versions(connection: Connection, agent_id: int, *, by: Principal) -> list[AgentVersion]:
-    """Of a deleted agent too."""
+def versions(
+    connection: Connection,
+    agent_id: int,
+    *,
+    by: Principal,
+    before: int | None = None,
+    limit: int | None = None,
+) -> list[AgentVersion]:
+    """Newest first, without what is large of them; of a deleted agent too."""
     known(connection, agent_id, by=by)
-    return agent_store.versions(connection, agent_id)
+    return agent_store.versions(connection, agent_id, before=before, limit=limit)
 
 
 def _audit_version(

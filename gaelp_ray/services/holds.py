@@ -31,7 +31,7 @@ def place(
 
     Users may hold themselves and their agents, admins everything.
     """
-    check_hold(scope, name)
+    name = check_hold(scope, name)
     _require_right(tx, scope, name, by)
     if scope is HoldScope.AGENT:
         agent_service.get(tx, int(name), by=by)
@@ -47,7 +47,7 @@ def place(
 
 def lift(tx: Connection, scope: HoldScope, name: str, *, by: Principal, now: datetime) -> None:
     """Let jobs start again, of a deleted agent too. What an admin holds only an admin lets go."""
-    check_hold(scope, name)
+    name = check_hold(scope, name)
     _require_right(tx, scope, name, by)
     hold = hold_store.get(tx, scope, name)
     if hold is None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from gaelp_ray.domain import periods
+from gaelp_ray.domain import names, periods
 from gaelp_ray.domain.access import SYSTEM, Principal
 from gaelp_ray.domain.approvals import Approval, Need, Purpose
 from gaelp_ray.domain.errors import Denied, Halted, IdempotencyConflict, InvalidInput, NoLimit, NotEligible
@@ -203,7 +203,8 @@ def _judge(
 
 def _campaign_refusal(tx: Connection, campaign: str) -> Halted | None:
     """A campaign is stopped by its name, whether or not it has a budget."""
-    switch = switch_store.get(tx, Target(SwitchScope.CAMPAIGN, campaign)) if campaign else None
+    name = names.canonical(campaign)
+    switch = switch_store.get(tx, Target(SwitchScope.CAMPAIGN, name)) if name else None
     return switch.refusal() if switch is not None and switch.engaged else None
 
 

@@ -8,8 +8,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from gaelp_ray.domain import periods
 from gaelp_ray.domain.access import Principal
-from gaelp_ray.domain.errors import InvalidInput
 from gaelp_ray.domain.prices import ANY_GPU, PriceTable
 from gaelp_ray.domain.requests import ACCELERATOR_LABEL
 from gaelp_ray.store import quotas as quota_store
@@ -55,8 +55,7 @@ def savings(
 
     An admin sees everybody's. A user counts for the team of today.
     """
-    if since >= until:
-        raise InvalidInput("`since` must be before `until`.")
+    periods.check(since, until)
     runs = savings_store.spot_runs(
         connection,
         owner=None if by.admin else by.user,

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from gaelp_ray.domain import ids
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.agents import Agent, AgentStatus, check_entrypoint, check_environment, check_name
 from gaelp_ray.domain.checkpoints import FROM_JOB
@@ -46,8 +47,6 @@ from gaelp_ray.store import queue as queue_store
 from gaelp_ray.store import quotas as quota_store
 from gaelp_ray.store import rows
 
-#: What a 64-bit column can hold.
-_IDS_END = 2**63
 #: When to try again when the queue is full.
 RETRY_AFTER_S = 5
 
@@ -183,8 +182,8 @@ def _check(connection: Connection, new: NewJob, agent: Agent, by: Principal, now
         check_seconds(new.timeout_s, field_name="timeout_seconds")
     if FROM_JOB in new.training_config:
         source = new.training_config[FROM_JOB]
-        if not isinstance(source, int) or isinstance(source, bool) or not 0 < source < _IDS_END:
-            raise InvalidInput(f"`training_config.{FROM_JOB}` must be the id of a job.")
+        if not isinstance(source, int) or ids.known(source) is None:
+            raise InvalidInput(f"`training_config.{FROM_JOB}` must be the id of a job, a whole number.")
         _check_source(connection, jobs.get(connection, source, by=by))
     spec = agent.current.spec
     return Request(

@@ -18,6 +18,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    null,
     select,
     update,
 )
@@ -27,6 +28,7 @@ from gaelp_ray.domain.duties import PLAN, QUEUE, START
 from gaelp_ray.domain.jobs import TERMINAL, Job, JobState, JobStatus, states_of
 from gaelp_ray.domain.scheduling.decisions import ASIDE_WORDS, WaitCode
 from gaelp_ray.store import rows
+from gaelp_ray.store.lists import left_out, small
 from gaelp_ray.store.tables import attempts, jobs, lanes, set_aside
 
 
@@ -75,13 +77,25 @@ _why = func.coalesce(_aside.scalar_subquery(), _reason.scalar_subquery())
 # What runs now, of those that may: a job has one live attempt at most.
 _live = (attempts.c.job_id == jobs.c.id) & attempts.c.ended_at.is_(None)
 _lives = jobs.c.state.in_([JobState.RUNNING, JobState.PREEMPTING, JobState.STOPPING])
-_JOB: Select[Any] = select(
-    *jobs.c,
+_STANDS = (
     case((jobs.c.state == JobState.QUEUED, _why)).label("reason"),
     case((_lives, select(attempts.c.claimed_at).where(_live).scalar_subquery())).label("runs_since"),
     case((_lives, select(attempts.c.resumed_from_step).where(_live).scalar_subquery())).label(
         "runs_from_step"
     ),
+)
+_JOB: Select[Any] = select(*jobs.c, *_STANDS)
+
+
+_DOCUMENTS = (jobs.c.hyperparameters, jobs.c.training_config, jobs.c.environment_vars)
+_APART = {column.name for column in _DOCUMENTS} | {jobs.c.result.name}
+#: As ``_JOB``, without results, and without what is large.
+_LISTED: Select[Any] = select(
+    *(column for column in jobs.c if column.name not in _APART),
+    *map(small, _DOCUMENTS),
+    null().label("result"),
+    left_out(*_DOCUMENTS, result=jobs.c.result.is_not(None)),
+    *_STANDS,
 )
 
 
@@ -158,8 +172,8 @@ def move(tx: Connection, job_id: int, *, from_state: JobState, to_state: JobStat
 
 
 def page(connection: Connection, wanted: JobFilter, *, before: int | None, limit: int) -> list[Job]:
-    """Newest first, ids below ``before``."""
-    query = _JOB.where(*wanted.conditions()).order_by(jobs.c.id.desc()).limit(limit)
+    """Newest first, ids below ``before``. Results are left out, and what is large."""
+    query = _LISTED.where(*wanted.conditions()).order_by(jobs.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(jobs.c.id < before)
     return [_told(row) for row in connection.execute(query)]

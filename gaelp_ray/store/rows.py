@@ -78,15 +78,21 @@ def version(row: Row[Any]) -> AgentVersion:
             entrypoint=row.entrypoint,
             docker_image=row.docker_image,
             working_dir=row.working_dir,
-            config=row.config,
-            requirements=tuple(row.requirements),
+            config=row.config or {},
+            requirements=tuple(row.requirements or ()),
             resources=resources(row),
-            environment_vars=row.environment_vars,
-            secrets=row.secrets,
+            environment_vars=row.environment_vars or {},
+            secrets=row.secrets or {},
         ),
         created_by=row.created_by,
         created_at=row.version_created_at,
+        left_out=_left_out(row),
     )
+
+
+def _left_out(row: Row[Any]) -> frozenset[str]:
+    """What a list did not read, if a list read the row."""
+    return frozenset(filter(None, getattr(row, "left_out", ())))
 
 
 def agent(row: Row[Any]) -> Agent:
@@ -128,9 +134,9 @@ def job(
         spot=Spot(row.spot),
         preemptible=row.preemptible,
         entrypoint=row.entrypoint,
-        hyperparameters=row.hyperparameters,
-        training_config=row.training_config,
-        environment_vars=row.environment_vars,
+        hyperparameters=row.hyperparameters or {},
+        training_config=row.training_config or {},
+        environment_vars=row.environment_vars or {},
         seed=row.seed,
         timeout_s=row.timeout_s,
         max_retries=row.max_retries,
@@ -162,6 +168,7 @@ def job(
         guess_s=row.guess_s,
         runs_since=runs_since,
         runs_from_step=runs_from_step or 0,
+        left_out=_left_out(row),
     )
 
 

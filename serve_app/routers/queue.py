@@ -13,6 +13,7 @@ from gaelp_ray.services import jobs as job_service
 from gaelp_ray.services import scheduling, submissions
 from serve_app.auth import Caller
 from serve_app.context import context
+from serve_app.paging import Limit
 from serve_app.respond import json_response
 from serve_app.routers.api import api_router
 from serve_app.routers.ids import Id
@@ -75,7 +76,7 @@ async def plan_job(body: JobIn, caller: Caller) -> Response:
 @router.get("/queue", response_model=QueueOut)
 async def report_queue(
     caller: Caller,
-    limit: Annotated[int, Query(ge=1, le=1000, description="Heads, users and teams shown at most.")] = 50,
+    limit: Annotated[Limit, Query(description="Heads, users and teams shown at most.")] = 50,
 ) -> Response:
     """The queue as the last plan left it, for operators: admins only."""
     caller.require_admin()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from gaelp_ray.domain.attempts import Attempt
@@ -32,7 +32,21 @@ from gaelp_ray.domain.ledger import Money
 from gaelp_ray.domain.requests import MAX_WORKERS, Spot
 from gaelp_ray.domain.scheduling import WaitCode
 from gaelp_ray.store.jobs import JobFilter
-from serve_app.schemas.common import Flag, In, Items, Json, Number, Out, Patch, WholeNumber
+from serve_app.schemas.common import (
+    BodyId,
+    Flag,
+    In,
+    Instant,
+    Items,
+    Json,
+    LeftOut,
+    Number,
+    Out,
+    Patch,
+    Quantities,
+    UserName,
+    WholeNumber,
+)
 
 _SEED_JOB: JsonDict = {
     "agent_id": 1,
@@ -41,9 +55,7 @@ _SEED_JOB: JsonDict = {
     "hyperparameters": {"epochs": 10, "learning_rate": 0.001},
     "training_config": {},
 }
-_MAX_ID = 2**63 - 1
 
-AgentId = Annotated[WholeNumber, Field(ge=1, le=_MAX_ID)]
 Priority = Annotated[WholeNumber, Field(ge=PRIORITY_MIN, le=PRIORITY_MAX, description="10 is the highest.")]
 Seconds = Annotated[Number, Field(gt=0, le=LONGEST_S)]
 Retries = Annotated[WholeNumber, Field(ge=0, le=MAX_RETRIES)]
@@ -54,13 +66,13 @@ class JobIn(In):
 
     model_config = ConfigDict(json_schema_extra={"examples": [_SEED_JOB]})
 
-    agent_id: AgentId
+    agent_id: BodyId
     name: str = "job"
     priority: Priority = PRIORITY_DEFAULT
     hyperparameters: Json = Field(default_factory=dict)
     training_config: Json = Field(default_factory=dict, description="Overlays the version's `config`.")
     entrypoint: str | None = Field(default=None, description="As the agent's version says, when absent.")
-    resource_requirements: dict[str, str | int | float] | None = None
+    resource_requirements: Quantities | None = None
     environment_vars: dict[str, str] = Field(default_factory=dict)
     seed: WholeNumber = Field(default=0, ge=0, le=2**63 - 1)
     timeout_seconds: Seconds | None = None
@@ -77,7 +89,7 @@ class JobIn(In):
         default=None, description="Absent: `prefer` for a preemptible job, else `avoid`."
     )
     preemptible: Flag = Field(default=False, description="It may be asked to save and make room for others.")
-    deadline: AwareDatetime | None = Field(default=None, description="When it must be done, or fails.")
+    deadline: Instant | None = Field(default=None, description="When it must be done, or fails.")
     expected_duration_seconds: Seconds | None = Field(
         default=None, description="Your own guess; without it the agent's past runs tell."
     )
@@ -116,7 +128,7 @@ class JobPatch(Patch):
 
     priority: Priority | None = None
     preemptible: Flag | None = None
-    deadline: AwareDatetime | None = Field(default=None, description="`null` takes it away.")
+    deadline: Instant | None = Field(default=None, description="`null` takes it away.")
     timeout_seconds: Seconds | None = Field(
         default=None, description="`null`: the time limit that jobs have by default, if any."
     )
@@ -140,12 +152,12 @@ class JobPatch(Patch):
 class CancelIn(In):
     """Which jobs to cancel: those that meet all that is said, and at least one thing must be."""
 
-    ids: list[Annotated[WholeNumber, Field(ge=1, le=_MAX_ID)]] | None = Field(default=None, max_length=1000)
-    agent_id: AgentId | None = None
+    ids: list[BodyId] | None = Field(default=None, max_length=1000)
+    agent_id: BodyId | None = None
     status: JobStatus | None = None
     phase: JobState | None = None
     priority: Priority | None = None
-    owner: str | None = Field(default=None, description="For admins; others cancel their own.")
+    owner: UserName | None = Field(default=None, description="For admins; others cancel their own.")
     reason: str = Field(default="", max_length=1000)
     limit: WholeNumber = Field(default=1000, ge=1, le=1000)
 
@@ -218,9 +230,9 @@ class JobOut(Out):
     deadline: datetime | None
     expected_duration_seconds: float | None = Field(description="Predicted, or your own guess.")
     entrypoint: str
-    hyperparameters: Mapping[str, Any]
-    training_config: Mapping[str, Any]
-    environment_vars: Mapping[str, str]
+    hyperparameters: Mapping[str, Any] | None
+    training_config: Mapping[str, Any] | None
+    environment_vars: Mapping[str, str] | None
     seed: int
     timeout_seconds: float | None
     max_retries: int
@@ -232,7 +244,8 @@ class JobOut(Out):
     waiting: WaitingOut | None = Field(description="Why it waits, while it does.")
     cause: EndCause | None = Field(description="Why its newest ended attempt ended.")
     message: str | None
-    result: Mapping[str, Any] | None
+    result: Mapping[str, Any] | None = Field(description="What the entry point returned; lists leave it out.")
+    left_out: LeftOut
     notices: list[str]
     money: Money = Field(description="What it spends itself.")
     cost: CostOut
@@ -244,6 +257,13 @@ class JobOut(Out):
 
     @staticmethod
     def of(job: Job, now: datetime) -> JobOut:
+        shown = JobOut._whole(job, now)
+        for name in job.left_out:
+            setattr(shown, name, None)
+        return shown
+
+    @staticmethod
+    def _whole(job: Job, now: datetime) -> JobOut:
         return JobOut.model_construct(
             id=job.id,
             agent_id=job.agent_id,
@@ -276,6 +296,7 @@ class JobOut(Out):
             cause=job.cause,
             message=job.message,
             result=job.result,
+            left_out=sorted(job.left_out),
             notices=list(job.notices),
             money=job.money,
             cost=CostOut.model_construct(

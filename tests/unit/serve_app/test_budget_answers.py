@@ -268,7 +268,7 @@ def test_operations_are_carried_out_in_order_and_answered_each_by_itself(api: Re
         {"operation": "void", "hold_key": "old"},
         {"operation": "settle", "hold_key": "missing", "spent_micros": 1},
         {"operation": "void", "hold_key": "elsewhere"},
-        {"operation": "void", "hold_key": "a\x00b"},
+        {"operation": "void", "hold_key": "a\x01b"},
         {"operation": "hold", "key": "big", "amount_micros": 500},
         {"operation": "spend", "key": "s", "amount_micros": 0},
         {"operation": "spend", "key": "s", "amount_micros": 1},

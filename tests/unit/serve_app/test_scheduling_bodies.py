@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from gaelp_ray.domain import cursors
 from gaelp_ray.domain.errors import InvalidInput
 from gaelp_ray.domain.holds import HoldMode
 from gaelp_ray.domain.jobs import JobEdit, JobStatus
@@ -17,7 +18,7 @@ from gaelp_ray.services.quotas import UsagePoint
 from gaelp_ray.store.jobs import JobFilter
 from gaelp_ray.store.quotas import StoredQuota
 from serve_app.app import _ROUTERS
-from serve_app.routers.quotas import _after, _cursor
+from serve_app.routers.quotas import _after
 from serve_app.schemas.agents import AgentPatch
 from serve_app.schemas.common import Patch
 from serve_app.schemas.holds import HoldIn
@@ -202,12 +203,11 @@ def test_usage_over_time_is_in_units_people_read(
 
 
 def test_the_next_page_of_quotas_begins_after_the_last_name_even_an_odd_one() -> None:
-    last = StoredQuota(QuotaIn().quota(QuotaKind.TEAM, "a:b"))
-
-    assert _after(_cursor(last)) == (QuotaKind.TEAM, "a:b")
+    assert _after(cursors.write("quotas", "team:a:b")) == (QuotaKind.TEAM, "a:b")
     assert _after(None) is None
-    with pytest.raises(InvalidInput, match="cursor"):
-        _after("robot:x")
+    for cursor in (cursors.write("quotas", "robot:x"), cursors.write("jobs", "team:a"), "team:a", ""):
+        with pytest.raises(InvalidInput, match="cursor"):
+            _after(cursor)
 
 
 def test_a_hold_is_a_plain_one_unless_it_says_drain() -> None:
