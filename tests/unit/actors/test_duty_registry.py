@@ -25,6 +25,7 @@ NO_DUTY = {
     ("actors/loops.py", "every"),
     ("actors/loops.py", "without_end"),
     ("actors/loops.py", "until_answered"),
+    ("actors/launcher.py", "until_stored"),
     ("routers/budgets.py", "_csv"),
     ("routers/live.py", "_send"),
     ("routers/logs.py", "_follow"),
