@@ -527,12 +527,12 @@ class LedgerMachine(RuleBasedStateMachine):
             ids=self.ids,
             after=self.read_up_to,
         )
-        for entry_id, account, operation, hold, pending, posted, counted_at in new:
+        for entry_id, account, operation, hold, moved, posted, counted_at in new:
             self.read_up_to = entry_id
             if operation == "hold":
                 self.held.add((account, hold))
-            elif (account, hold) not in self.held:
-                pending = 0  # Nothing comes back of what was never held.
+            # Nothing comes back of what was never held.
+            pending = moved if (account, hold) in self.held else 0
             for period in PERIODS:
                 sums = self.sums[account, period, window(period, ZONE, counted_at).starts_at]
                 sums.update(pending=pending, posted=posted)
