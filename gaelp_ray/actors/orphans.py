@@ -9,9 +9,11 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from gaelp_ray.actors import meters
+from gaelp_ray.actors.duties import settle
 from gaelp_ray.actors.loops import utc_now
 from gaelp_ray.bootstrap import Runtime
 from gaelp_ray.domain.checkpoints import folder_of
+from gaelp_ray.domain.duties import COLLECT
 from gaelp_ray.observability.metrics import CHECKPOINTS_COLLECTED
 from gaelp_ray.services import checkpoints as service
 from gaelp_ray.store.checkpoints import EndedAttempt
@@ -44,9 +46,13 @@ class OrphanCollector:
         for attempt in batch.attempts:
             try:
                 removed += await asyncio.to_thread(partial(self._clean, attempt, batch.kept))
-            except Exception:
-                # Storage that fails for one attempt must not keep the others from being cleaned.
-                log.exception("a folder of checkpoints was not cleaned", extra={"attempt": attempt.id})
+            except Exception as error:
+                # Storage that fails for one attempt must not keep the others from being cleaned. After a new
+                # start all are looked at again.
+                failed = {f"attempt {attempt.id}": error}
+                await asyncio.to_thread(
+                    settle, self._runtime.store, COLLECT, (), failed, known={}, again=False
+                )
             self._after = (attempt.ended_at, attempt.id)
         meters.count(CHECKPOINTS_COLLECTED, removed)
         return removed

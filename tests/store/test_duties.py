@@ -21,12 +21,15 @@ from gaelp_ray.actors.group_commit import GroupCommit
 from gaelp_ray.actors.hub import MetricsHub
 from gaelp_ray.actors.launcher import Launcher
 from gaelp_ray.actors.logbook import Logbook
+from gaelp_ray.actors.orphans import OrphanCollector
 from gaelp_ray.actors.reconciler import Reconciler
 from gaelp_ray.actors.scheduler import Scheduler
 from gaelp_ray.bootstrap import Runtime
 from gaelp_ray.config import Settings
 from gaelp_ray.domain.attempts import Attempt
+from gaelp_ray.domain.budgets import Usage
 from gaelp_ray.domain.duties import (
+    COLLECT,
     COMMITS,
     DELIVER,
     DUTIES,
@@ -54,12 +57,12 @@ from gaelp_ray.domain.duties import (
 )
 from gaelp_ray.domain.errors import Unavailable
 from gaelp_ray.domain.jobs import EndCause, Job, JobState
-from gaelp_ray.domain.ledger import Outcome, Request
+from gaelp_ray.domain.ledger import Account, Outcome, Request
 from gaelp_ray.domain.reconcile import Discrepancy, Finding
 from gaelp_ray.domain.scheduling import Node, WaitCode
 from gaelp_ray.domain.scheduling.planning import Planner
 from gaelp_ray.observability.metrics import DUTY_FAILURES, Metric
-from gaelp_ray.services import costs, ledger, ramps
+from gaelp_ray.services import accounts, costs, ledger, ramps
 from gaelp_ray.services import duties as service
 from gaelp_ray.services.launching import LAUNCHER_DIED
 from gaelp_ray.store import plans as plan_store
@@ -173,6 +176,8 @@ def plant(store: Store, sql: Sql, database_url: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(meters, "gauge", lambda *_, **__: None)
     monkeypatch.setattr(scheduler_module, "live_nodes", plant.nodes)
     monkeypatch.setattr(scheduler_module, "node_shapes", lambda *_: ())
+    monkeypatch.setattr(scheduler_module, "used_resources", dict)
+    monkeypatch.setattr(scheduler_module, "other_jobs", tuple)
     yield plant
     plant.runtime.store.close()
 
@@ -239,9 +244,9 @@ ROWS: dict[str, tuple[str, str, str]] = {
     ),
     "a budget": (
         "INSERT INTO accounts (scope, subject, currency, money, timezone, created_at) "
-        "VALUES ('user', 'bob', 'USD', 'real', 'Nowhere/Land', now())",
+        "VALUES ('user', 'bob', 'USD', 'real', 'UTC', now())",
         "INSERT INTO account_limits (account_id, period, limit_micros, updated_at) "
-        "SELECT id, 'day', 5, now() FROM accounts WHERE timezone = 'Nowhere/Land'",
+        "SELECT id, 'day', 5, now() FROM accounts WHERE subject = 'bob'",
         "budget ",
     ),
 }
@@ -250,8 +255,16 @@ ROWS: dict[str, tuple[str, str, str]] = {
 @poisons(LOOK)
 @pytest.mark.parametrize("case", ROWS)
 def test_what_a_plan_goes_by_and_cannot_be_read_allows_nothing_and_binds_its_owner_alone(
-    plant: Plant, case: str
+    plant: Plant, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
+    window_of = accounts._empty
+
+    def window_of_others(owner: Account, *more: Any) -> Usage:
+        if owner.subject == "bob":
+            raise OverflowError("a window without an end")
+        return window_of(owner, *more)
+
+    monkeypatch.setattr(accounts, "_empty", window_of_others)
     plant.world.register()
     plant.tick()
     for statement in ROWS[case][:2]:
@@ -618,6 +631,29 @@ def test_a_point_or_a_watcher_that_is_broken_does_not_keep_the_others(plant: Pla
 
     assert [message["step"] for message in asyncio.run(watch())] == [1, 2]
     assert plant.counted[LIVE_POINTS.name] == 1
+
+
+@poisons(COLLECT)
+def test_a_folder_that_cannot_be_cleaned_does_not_keep_the_others(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collector = OrphanCollector(plant.runtime)
+    cleaned: list[int] = []
+    first, bad, last = (plant.running() for _ in range(3))
+    for attempt in (first, bad, last):
+        plant.world.finish(attempt, EndCause.SUCCESS)
+    plant.sql("UPDATE attempts SET ended_at = now() - interval '1 day'")
+
+    def clean(attempt: Any, _kept: object) -> int:
+        if attempt.id == bad.id:
+            raise OSError("stale file handle")
+        cleaned.append(attempt.id)
+        return 0
+
+    monkeypatch.setattr(collector, "_clean", clean)
+    asyncio.run(collector.collect())
+    assert cleaned == [first.id, last.id]
+    plant.noted(COLLECT, f"attempt {bad.id}", "stale file handle")
 
 
 @poisons(READS)
