@@ -148,7 +148,7 @@ def test_records_of_an_earlier_release_are_found_under_the_present_root(empty_da
     config = migrate._config()
     with store.engine.begin() as connection:
         config.attributes["connection"] = connection
-        before = ScriptDirectory.from_config(config).get_revision("0011").down_revision
+        before = ScriptDirectory.from_config(config).get_revision("0010").down_revision
         command.downgrade(config, str(before))
         command.upgrade(config, "head")
     found = [each.address for each in store.read(checkpoint_store.of_job, attempt.job_id)]

@@ -7,8 +7,8 @@ from alembic import op
 
 from gaelp_ray.domain import ids, names
 
-revision = "0012"
-down_revision = "0011"
+revision = "0011"
+down_revision = "0010"
 
 #: Table, column, and the condition under which the column holds such a name.
 USERS = (

@@ -7,8 +7,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0009"
-down_revision = "0008"
+revision = "0008"
+down_revision = "0007"
 
 COLUMNS: tuple[tuple[str, Callable[[], sa.Column[Any]]], ...] = (
     ("approvals", lambda: sa.Column("period", sa.Text())),

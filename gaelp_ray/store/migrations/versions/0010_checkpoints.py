@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0011"
-down_revision = "0010"
+revision = "0010"
+down_revision = "0009"
 
 _KEPT = sa.text("deleted_at IS NULL")
 _INPUTS = sa.text("ended_at IS NULL AND input_checkpoint_id IS NOT NULL")

@@ -5,7 +5,7 @@ from alembic import op
 
 from gaelp_ray.store.tables.core import Xid8
 
-revision = "0008"
+revision = "0007"
 down_revision = "0006"
 
 #: What was there before has no transaction to wait for: all of it comes first.
