@@ -78,6 +78,15 @@ def test_a_version_is_added_and_gone_back_from(gaelp: Run, service: Service) -> 
     assert service.sent("POST /agents/7/rollback") == [{"version": "1.0.0"}]
 
 
+def test_the_limit_of_an_agent_is_taken_away(gaelp: Run, service: Service) -> None:
+    service.answers["PATCH /agents/7"] = AGENT
+
+    assert gaelp("agents", "budget", "7", "--unlimited").code == 0
+    for words in ((), ("5", "--unlimited")):
+        assert gaelp("agents", "budget", "7", *words).code != 0
+    assert service.sent("PATCH /agents/7") == [{"budget_limit": None}]
+
+
 def test_an_agent_is_paused_resumed_limited_and_deleted(gaelp: Run, service: Service) -> None:
     service.answers["PATCH /agents/7"] = AGENT
     service.answers["DELETE /agents/7"] = {}

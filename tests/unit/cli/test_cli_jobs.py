@@ -160,6 +160,20 @@ def test_a_waiting_job_is_edited_by_what_is_given(gaelp: Run, service: Service) 
     ]
 
 
+def test_what_was_said_of_a_job_is_cleared_and_not_given_at_the_same_time(
+    gaelp: Run, service: Service
+) -> None:
+    service.answers["PATCH /jobs/1"] = JOB
+
+    cleared = ("deadline", "timeout", "max-retries", "expect")
+    assert gaelp("jobs", "edit", "1", *(word for each in cleared for word in ("--clear", each))).code == 0
+    refused = gaelp("jobs", "edit", "1", "--clear", "timeout", "--timeout", "5")
+    assert refused.code != 0
+    assert "timeout_seconds is given and cleared" in refused.err
+    names = ("deadline", "timeout_seconds", "max_retries", "expected_duration_seconds")
+    assert service.sent("PATCH /jobs/1") == [dict.fromkeys(names)]
+
+
 CANCELLED: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {
     "by ids": (("1", "2"), {"ids": [1, 2]}),
     "by agent and status": (("--agent", "7", "--status", "queued"), {"agent_id": 7, "status": "queued"}),
