@@ -8,7 +8,7 @@ PROGRESS := $(shell [ -t 2 ] && echo on || echo off)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-budget test test-fast check format bench bench-api bench-start bench-live bench-scheduler \
-	bench-ledger roam race clean
+	bench-ledger roam fuzz-api race clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -33,7 +33,10 @@ test: setup ## Every test, the ones that kill processes too
 	$(BIN)/pytest -m 'not slow' $(ARGS)
 
 test-fast: setup ## Tests that need no Ray: seconds, not minutes
-	$(BIN)/pytest tests/unit tests/store tests/properties $(ARGS)
+	$(BIN)/pytest tests/unit tests/store tests/http tests/properties $(ARGS)
+
+fuzz-api: setup ## Machine-made requests to a running service, as an admin and as two users
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 check: setup ## Lint, types and the direction of imports
 	$(BIN)/ruff check .

@@ -15,11 +15,12 @@ from gaelp_ray.domain.costs import Terms
 from gaelp_ray.domain.errors import SetupError
 from gaelp_ray.domain.money import micros_from_units
 from gaelp_ray.domain.prices import PriceTable
+from gaelp_ray.domain.resources import Resources, parse_resources
 from gaelp_ray.domain.retries import RetryPolicy
 from gaelp_ray.domain.scheduling import PreemptionMode, SchedulingPolicy
 from gaelp_ray.observability import logs
 from gaelp_ray.services import currencies
-from gaelp_ray.services.submissions import JobDefaults
+from gaelp_ray.services.forecasts import JobDefaults
 from gaelp_ray.store.engine import Store
 
 #: What an attempt may take that is told to stop, beside its time of grace: until it hears of it, and until
@@ -32,6 +33,10 @@ class Runtime:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        for group in settings.node_groups:
+            # Said here, in a sentence, and not by a planner that fails at every tick.
+            name = f"GAELP_NODE_GROUPS.{group.name}"
+            parse_resources(group.resources, default=Resources(), field=name)
         logs.configure(settings.log_level)
 
     @cached_property

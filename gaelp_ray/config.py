@@ -179,6 +179,9 @@ class Settings(BaseSettings):
     exit_grace_s: float = Field(
         default=30.0, ge=0, description="Time for threads and exit handlers once an entry point has returned."
     )
+    metrics_open: bool = Field(
+        default=False, description="Whether /metrics shows the figures of each account without a token."
+    )
     body_limit_bytes: int = Field(default=1_000_000, ge=1_000)
     environments: Path | None = Field(
         default=None, description="Folder of each node for the packages of jobs; default HOME/environments."

@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from gaelp_ray import __version__
-from serve_app import api_pages, errors
+from serve_app import api_pages, description, errors
 from serve_app.access_log import AccessLog
 from serve_app.middleware import RequestGate
 from serve_app.patience import Patience
@@ -66,6 +66,8 @@ def create_app(*, body_limit_bytes: int) -> FastAPI:
         summary="Register advertising agents, train them on Ray, watch them learn.",
         docs_url=None,
         redoc_url=None,
+        # A redirect would go to whatever host the request named.
+        redirect_slashes=False,
     )
     for router in _ROUTERS:
         # One flat list: an included router matches each path twice, once more for every level.
@@ -73,6 +75,7 @@ def create_app(*, body_limit_bytes: int) -> FastAPI:
     api_pages.install(app)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     errors.install(app)
+    description.install(app)
     app.add_middleware(RequestGate, limit=body_limit_bytes)
     app.add_middleware(Patience)
     app.add_middleware(AccessLog)

@@ -17,6 +17,9 @@ from serve_app.context import context
 _REMEMBERED = 10_000
 _verified: dict[str, tuple[Principal, float]] = {}
 
+#: Where the scope of a request keeps its caller once they are known.
+_CALLER = "gaelp.caller"
+
 #: A browser cannot set headers on a WebSocket; it offers these two subprotocols instead.
 SUBPROTOCOL = "gaelp"
 _BEARER_SUBPROTOCOL = "bearer."
@@ -38,11 +41,16 @@ class Bearer(HTTPBearer):
     """The security scheme that the API's description shows, and the check itself: one step for a request."""
 
     async def __call__(self, request: Request) -> Principal:  # type: ignore[override]
+        asked: Principal | None = request.scope.get(_CALLER)
+        if asked is not None:
+            return asked
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Unauthenticated("Send `Authorization: Bearer <token>`; make one with `gaelp token create`.")
         known = authenticate(token.strip())
-        return Principal(known.user, known.admin, request.scope.get("request_id"), known.until)
+        caller = Principal(known.user, known.admin, request.scope.get("request_id"), known.until)
+        request.scope[_CALLER] = caller
+        return caller
 
 
 principal = Bearer(scheme_name="Bearer", description="A token from `gaelp token create`.")

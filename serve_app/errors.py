@@ -13,6 +13,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from gaelp_ray.domain import errors
+from serve_app.schemas.common import REFUSED
 
 log = logging.getLogger("gaelp_ray.http")
 
@@ -30,7 +31,7 @@ _STATUS: tuple[tuple[type[errors.GaelpError], int], ...] = (
     (errors.Unavailable, 503),
     (errors.SetupError, 503),
 )
-_TITLES = {
+TITLES = {
     400: "Bad request",
     401: "Unauthenticated",
     402: "Over budget",
@@ -74,7 +75,7 @@ def of_error(error: errors.GaelpError) -> Response:
 
 
 def _body(status: int, code: str, detail: str, more: dict[str, Any]) -> dict[str, Any]:
-    title = _TITLES.get(status, "Error")
+    title = TITLES.get(status, "Error")
     return {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail} | more
 
 
@@ -94,12 +95,14 @@ async def _domain(request: Request, error: Exception) -> Response:
 
 async def _validation(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
+    shown = error.errors()[:_MAX_ERRORS]
     found = [
         {"field": ".".join(str(part) for part in e["loc"][1:]) or str(e["loc"][0]), "problem": e["msg"]}
-        for e in error.errors()[:_MAX_ERRORS]
+        for e in shown
     ]
-    first = found[0]
-    return problem(422, errors.InvalidInput.code, f"`{first['field']}`: {first['problem']}.", errors=found)
+    first, colon = found[0], "" if shown[0]["type"] == REFUSED else ":"
+    detail = f"`{first['field']}`{colon} {first['problem']}."
+    return problem(422, errors.InvalidInput.code, detail, errors=found)
 
 
 async def _http(_request: Request, error: Exception) -> Response:
@@ -108,7 +111,9 @@ async def _http(_request: Request, error: Exception) -> Response:
         error.status_code, "http_error"
     )
     detail = "There is nothing at this address." if error.status_code == 404 else str(error.detail)
-    return problem(error.status_code, code, detail)
+    answer = problem(error.status_code, code, detail)
+    answer.headers.update(error.headers or {})
+    return answer
 
 
 def _about(request: Request) -> dict[str, Any]:

@@ -8,9 +8,7 @@ from uuid import uuid4
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gaelp_ray.domain.errors import TooLarge
 from gaelp_ray.observability import logs
-from serve_app.errors import of_error
 
 _WITH_BODY = {"POST", "PUT", "PATCH"}
 _REQUEST_ID = b"x-request-id"
@@ -42,18 +40,11 @@ class RequestGate:
             scope["request_id"] = str(uuid4())
             send = _Answering(send, scope["request_id"]).send
         logs.request_id.set(scope["request_id"])
-        if scope["method"] not in _WITH_BODY:
-            await self._app(scope, receive, send)
-            return
+        if scope["method"] in _WITH_BODY:
+            scope["headers"] = _as_json(headers)
         declared = next((value for name, value in headers if name == b"content-length"), b"0")
-        if not declared.isdigit() or int(declared) > self._limit:
-            await self._refuse(scope, receive, send)
-            return
-        scope["headers"] = _as_json(headers)
-        await self._app(scope, _Counted(receive, self._limit).receive, send)
-
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await of_error(TooLarge(_sentence(self._limit)))(scope, receive, send)
+        counted = _Counted(receive, self._limit, declared)
+        await self._app(scope, counted.receive, send)
 
 
 class _Answering:
@@ -70,13 +61,16 @@ class _Answering:
 
 
 class _Counted:
-    """Counts a body that did not declare its length."""
+    """Refuses a body that is too large when it is read: who may not send one is told that first."""
 
-    def __init__(self, receive: Receive, limit: int) -> None:
+    def __init__(self, receive: Receive, limit: int, declared: bytes) -> None:
         self._receive = receive
         self._limit = self._left = limit
+        self._fits = declared.isdigit() and int(declared[:20]) <= limit
 
     async def receive(self) -> Message:
+        if not self._fits:
+            raise HTTPException(413, _sentence(self._limit))
         message = await self._receive()
         self._left -= len(message.get("body", b""))
         if self._left < 0:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gaelp_ray.cli.options import AsJson, Cursor, Limit
+from gaelp_ray.cli.options import AsJson, Cursor, Limit, an_id
 from gaelp_ray.cli.output import print_json, print_record, print_table
 from gaelp_ray.cli.session import connect
 from gaelp_ray.client import Approval
@@ -15,7 +15,7 @@ from gaelp_ray.domain.windows import Period
 
 app = typer.Typer(help="Ask for approvals and vote on them.", no_args_is_help=True)
 
-ApprovalId = Annotated[int, typer.Argument(help="Its id.")]
+ApprovalId = Annotated[int, typer.Argument(parser=an_id, help="Its id.")]
 Reason = Annotated[str, typer.Option(help="Why.")]
 
 

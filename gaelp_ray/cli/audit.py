@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from gaelp_ray.cli import output
-from gaelp_ray.cli.options import AsJson, Cursor, Limit
+from gaelp_ray.cli.options import AsJson, Cursor, Limit, moment
 from gaelp_ray.cli.session import connect
 from gaelp_ray.config import Settings
 from gaelp_ray.domain.access import SYSTEM
@@ -21,8 +21,13 @@ from gaelp_ray.domain.audit import Seal
 app = typer.Typer(help="The audit: changes, proofs and reports.", no_args_is_help=True)
 T = TypeVar("T")
 
-Since = Annotated[datetime, typer.Option(help="From then on, UTC.")]
-Until = Annotated[datetime, typer.Option(help="Before then, UTC.")]
+
+def _moment(text: str) -> datetime:
+    return moment(text, zone=UTC)
+
+
+Since = Annotated[datetime, typer.Option(parser=_moment, metavar="TIME", help="From then on, UTC.")]
+Until = Annotated[datetime, typer.Option(parser=_moment, metavar="TIME", help="Before then, UTC.")]
 
 
 @app.command("list")
@@ -38,7 +43,12 @@ def list_records(
     """List changes in the order in which they were made."""
     with connect() as gaelp:
         page = gaelp.audit.list(
-            subject=subject, actor=actor, action=action, limit=limit, cursor=cursor or str(after)
+            subject=subject,
+            actor=actor,
+            action=action,
+            after=None if cursor else after,
+            limit=limit,
+            cursor=cursor,
         )
     if as_json:
         return output.print_json(page)
@@ -81,7 +91,7 @@ def report(since: Since, until: Until, as_json: AsJson = False) -> None:
     """Spend, holds, violations, approvals and changes of a period, as CSV or JSON."""
     from gaelp_ray.services import compliance  # noqa: PLC0415
 
-    period = {"since": _utc(since), "until": _utc(until), "by": SYSTEM, "now": datetime.now(UTC)}
+    period = {"since": since, "until": until, "by": SYSTEM, "now": datetime.now(UTC)}
     found = _with_store(lambda store: store.read(compliance.report, **period))
     if as_json:
         output.print_json(found, indent=None)
@@ -98,7 +108,3 @@ def _with_store(ask: Callable[[Any], T]) -> T:
         return ask(store)
     finally:
         store.close()
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from gaelp_ray.cli.options import MOMENTS, AsJson, Cursor, Limit, Since, Until, pairs, zoned
+from gaelp_ray.cli.options import AsJson, Cursor, Limit, Since, Until, an_id, moment, pairs
 from gaelp_ray.cli.output import cell, out, print_items, print_json, print_record, print_table, shown
 from gaelp_ray.cli.session import connect
 from gaelp_ray.client import Budget, BudgetUsage, Receipt, ReviewedAction
@@ -21,7 +21,7 @@ from gaelp_ray.domain.windows import Period
 
 app = typer.Typer(help="Read budgets, limit them, hold and spend from them.", no_args_is_help=True)
 
-BudgetId = Annotated[int, typer.Argument(help="The budget's id.")]
+BudgetId = Annotated[int, typer.Argument(parser=an_id, help="The budget's id.")]
 User = Annotated[str, typer.Argument(help="The user.")]
 HoldKey = Annotated[str, typer.Argument(help="The key of the hold.")]
 Amount = Annotated[str, typer.Argument(help="In units of currency, e.g. 12.50.")]
@@ -81,7 +81,7 @@ def open_budget(
     currency: Annotated[str | None, typer.Option(help="ISO 4217; by default that of the service.")] = None,
     timezone: Annotated[str | None, typer.Option(help="IANA name, e.g. Europe/Berlin.")] = None,
     closes: Annotated[
-        datetime | None, typer.Option(formats=MOMENTS, metavar="TIME", help="No new holds from then on.")
+        datetime | None, typer.Option(parser=moment, metavar="TIME", help="No new holds from then on.")
     ] = None,
     limits: Limits = None,
     as_json: AsJson = False,
@@ -95,7 +95,7 @@ def open_budget(
             money=money,
             currency=currency,
             timezone=timezone,
-            closes_at=zoned(closes),
+            closes_at=closes,
             limits_micros=wanted or None,
         )
     _print(budget, as_json)
@@ -228,16 +228,14 @@ def spend(
     amount: Amount,
     key: Key = None,
     at: Annotated[
-        datetime | None, typer.Option(formats=MOMENTS, metavar="TIME", help="When, if not now.")
+        datetime | None, typer.Option(parser=moment, metavar="TIME", help="When, if not now.")
     ] = None,
     campaign: Campaign = None,
     as_json: AsJson = False,
 ) -> None:
     """Record money that was spent in the world already."""
     with connect() as gaelp:
-        receipt = gaelp.budgets.spend(
-            budget_id, _given(amount), key=key, occurred_at=zoned(at), campaign=campaign
-        )
+        receipt = gaelp.budgets.spend(budget_id, _given(amount), key=key, occurred_at=at, campaign=campaign)
     _print_receipt(receipt, as_json)
 
 
@@ -252,7 +250,7 @@ def statement(
     as_json: AsJson = False,
 ) -> None:
     """Show what changed the balance, by default in the last 30 days."""
-    first, end = zoned(since), zoned(until)
+    first, end = since, until
     with connect() as gaelp:
         if as_csv:
             for text in gaelp.budgets.export(budget_id, since=first, until=end):
@@ -284,13 +282,13 @@ def statement(
 def balance(
     budget_id: BudgetId,
     at: Annotated[
-        datetime | None, typer.Option(formats=MOMENTS, metavar="TIME", help="Then instead of now.")
+        datetime | None, typer.Option(parser=moment, metavar="TIME", help="Then instead of now.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what was held and spent in all at a moment."""
     with connect() as gaelp:
-        found = gaelp.budgets.balance(budget_id, at=zoned(at))
+        found = gaelp.budgets.balance(budget_id, at=at)
     if as_json:
         return print_json(found)
     facts = {"held": written(found.pending_micros), "spent": written(found.posted_micros), "at": found.at}
@@ -299,7 +297,9 @@ def balance(
 
 @app.command()
 def alerts(
-    budget_id: Annotated[int | None, typer.Argument(help="By default all, for operators.")] = None,
+    budget_id: Annotated[
+        int | None, typer.Argument(parser=an_id, help="By default all, for operators.")
+    ] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
     as_json: AsJson = False,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gaelp_ray.cli.options import AsJson
+from gaelp_ray.cli.options import AsJson, an_id
 from gaelp_ray.cli.output import out, print_items, print_table
 from gaelp_ray.cli.session import connect
 from gaelp_ray.domain.switches import SwitchScope
@@ -19,7 +19,9 @@ _EMERGENCY = "emergency"
 
 
 @app.command()
-def agent(agent_id: Annotated[int, typer.Argument(help="Its id.")], reason: Reason = _EMERGENCY) -> None:
+def agent(
+    agent_id: Annotated[int, typer.Argument(parser=an_id, help="Its id.")], reason: Reason = _EMERGENCY
+) -> None:
     """Stop an agent."""
     _engage(SwitchScope.AGENT, str(agent_id), reason)
 

@@ -85,6 +85,11 @@ def _add_figures(table: Table, found: dict[str, Any]) -> None:
         table.add_row(f"jobs {name}", str(count))
     table.add_row("agents", str(found["agents"]["total"]))
     table.add_row("scheduler", f"epoch {scheduler['epoch']}" if scheduler["leading"] else "not leading")
+    for duty, count in found.get("set_aside", {}).items():
+        table.add_row(f"set aside by {duty}", str(count))
+    for each in found.get("failures", ()):
+        words = f"{each['item']}: {each['error']}"
+        table.add_row(Text(f"{each['duty']} failed"), Text(f"{words} ({each['last_at'][:19]})"))
 
 
 def _readable(name: str, quantity: str) -> str:

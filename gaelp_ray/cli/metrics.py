@@ -7,15 +7,15 @@ from typing import Annotated
 
 import typer
 
-from gaelp_ray.cli.options import AsJson, Cursor, Limit
+from gaelp_ray.cli.options import AsJson, Cursor, Limit, an_id
 from gaelp_ray.cli.output import cell, number, out, print_json, print_table
 from gaelp_ray.cli.session import connect
 from gaelp_ray.client import GaelpClient, LiveMetrics, Metric, Page
 
 
 def metrics(
-    agent_id: Annotated[int, typer.Argument(help="The agent's id.")],
-    job: Annotated[int | None, typer.Option(help="Only of this job.")] = None,
+    agent_id: Annotated[int, typer.Argument(parser=an_id, help="The agent's id.")],
+    job: Annotated[int | None, typer.Option(parser=an_id, help="Only of this job.")] = None,
     since: Annotated[datetime | None, typer.Option(help="Only from then on, local time.")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,

@@ -6,13 +6,15 @@ import ast
 import json
 import os
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, tzinfo
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from gaelp_ray.domain import ids, instants
+from gaelp_ray.domain.errors import InvalidInput
 from gaelp_ray.domain.jobs import PRIORITY_MAX, PRIORITY_MIN
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -55,28 +57,41 @@ Secret = Annotated[
     typer.Option("--secret", metavar="NAME=SECRET", help="Variable filled from a secret; repeatable."),
 ]
 
-#: How times are written; without a zone they are those of this machine.
-MOMENTS = ["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d"]
 
-JobId = Annotated[int, typer.Argument(help="The job's id.")]
+def moment(text: str, zone: tzinfo | None = None) -> datetime:
+    """A time: an instant, or without a zone a time or a date of a place, by default of this machine."""
+    try:
+        local = next((found for form in _LOCAL if (found := _local(text, form, zone))), None)
+        return instants.read(text if local is None else local, field="TIME")
+    except (InvalidInput, OverflowError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def an_id(text: str) -> int:
+    """An id as every door reads it."""
+    try:
+        return ids.read(text, field="ID")
+    except InvalidInput as error:
+        raise typer.BadParameter(error.message) from None
+
+
+#: How times of this machine are written.
+_LOCAL = ("%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
+
+JobId = Annotated[int, typer.Argument(parser=an_id, metavar="JOB_ID", help="The job's id.")]
 Priority = Annotated[
     int | None, typer.Option(min=PRIORITY_MIN, max=PRIORITY_MAX, help="10 goes first; 5 if left out.")
 ]
 Timeout = Annotated[float | None, typer.Option(help="Time limit of an attempt, in seconds.")]
 MaxRetries = Annotated[int | None, typer.Option(min=0, help="Retries after its own failures.")]
 Deadline = Annotated[
-    datetime | None, typer.Option(formats=MOMENTS, metavar="TIME", help="When it must be done.")
+    datetime | None, typer.Option(parser=moment, metavar="TIME", help="When it must be done.")
 ]
 Expected = Annotated[
     float | None, typer.Option("--expect", help="Your guess of how long it runs, in seconds.")
 ]
-Since = Annotated[datetime | None, typer.Option(formats=MOMENTS, metavar="TIME", help="From then on.")]
-Until = Annotated[datetime | None, typer.Option(formats=MOMENTS, metavar="TIME", help="Up to then.")]
-
-
-def zoned(moment: datetime | None) -> datetime | None:
-    """The moment with its zone, that of this machine where none was given."""
-    return moment if moment is None or moment.tzinfo else moment.astimezone()
+Since = Annotated[datetime | None, typer.Option(parser=moment, metavar="TIME", help="From then on.")]
+Until = Annotated[datetime | None, typer.Option(parser=moment, metavar="TIME", help="Up to then.")]
 
 
 def pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:
@@ -151,3 +166,12 @@ def _once(found: list[tuple[str, Any]]) -> dict[str, Any]:
         if keys.count(key) > 1:
             raise KeyError(key)
     return dict(found)
+
+
+def _local(text: str, form: str, zone: tzinfo | None) -> datetime | None:
+    """A time of a place that is written so."""
+    try:
+        found = datetime.strptime(text, form)  # noqa: DTZ007 - it gets its zone next
+    except ValueError:
+        return None
+    return found.astimezone() if zone is None else found.replace(tzinfo=zone)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gaelp_ray.cli.options import MOMENTS, AsJson
+from gaelp_ray.cli.options import AsJson, moment
 from gaelp_ray.cli.output import out, print_items, print_table
 from gaelp_ray.cli.session import connect
 from gaelp_ray.domain.errors import InvalidInput
@@ -18,9 +18,9 @@ app = typer.Typer(help="Reports of ad platforms, held against the ledger.", no_a
 
 Name = Annotated[str, typer.Argument(help="The platform.")]
 Since = Annotated[
-    datetime, typer.Option(formats=MOMENTS, metavar="TIME", help="Reports that came from then on.")
+    datetime, typer.Option(parser=moment, metavar="TIME", help="Reports that came from then on.")
 ]
-Until = Annotated[datetime, typer.Option(formats=MOMENTS, metavar="TIME", help="And before then.")]
+Until = Annotated[datetime, typer.Option(parser=moment, metavar="TIME", help="And before then.")]
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gaelp_ray.cli.options import AsJson, Cursor, Limit, Since, Until, zoned
+from gaelp_ray.cli.options import AsJson, Cursor, Limit, Since, Until, an_id
 from gaelp_ray.cli.output import out, print_json, print_table
 from gaelp_ray.cli.session import connect
 from gaelp_ray.client import Page, Policy
@@ -27,7 +27,7 @@ File = Annotated[Path, typer.Argument(help="JSON with `currency` and `rules`.", 
 @app.command("list")
 def list_policies(
     name: Annotated[str | None, typer.Option(help="Only versions of this one.")] = None,
-    agent: Annotated[int | None, typer.Option(help="Only those that bind this agent.")] = None,
+    agent: Annotated[int | None, typer.Option(parser=an_id, help="Only those that bind this agent.")] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
     as_json: AsJson = False,
@@ -83,7 +83,7 @@ def detach(name: Name, scope: Scope, subject: Subject = None) -> None:
 
 @app.command("dry-run")
 def dry_run(
-    agent_id: Annotated[int, typer.Argument(help="Whose recorded actions to try it on.")],
+    agent_id: Annotated[int, typer.Argument(parser=an_id, help="Whose recorded actions to try it on.")],
     name: Annotated[str | None, typer.Option("--policy", help="A stored policy.")] = None,
     version: Version = None,
     file: Annotated[
@@ -98,9 +98,7 @@ def dry_run(
         raise typer.BadParameter("give one of the two.", param_hint="--policy, --file")
     tried = name if name is not None else _document(file)  # type: ignore[arg-type]
     with connect() as gaelp:
-        found = gaelp.policies.dry_run(
-            agent_id, tried, version=version, since=zoned(since), until=zoned(until)
-        )
+        found = gaelp.policies.dry_run(agent_id, tried, version=version, since=since, until=until)
     if as_json:
         return print_json(found)
     print_table(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gaelp_ray.cli.options import AsJson, pairs
+from gaelp_ray.cli.options import AsJson, an_id, pairs
 from gaelp_ray.cli.output import out, print_items, print_json, print_record, print_table
 from gaelp_ray.cli.session import connect
 from gaelp_ray.client import Evidence, Promotion
@@ -14,7 +14,7 @@ from gaelp_ray.domain.errors import InvalidInput
 
 app = typer.Typer(help="Let versions of agents spend real money.", no_args_is_help=True)
 
-AgentId = Annotated[int, typer.Argument(help="The agent's id.")]
+AgentId = Annotated[int, typer.Argument(parser=an_id, help="The agent's id.")]
 Version = Annotated[str, typer.Argument(help="The version.")]
 
 

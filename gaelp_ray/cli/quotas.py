@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gaelp_ray.cli.options import AsJson, Cursor, Limit, Since, Until, pairs, zoned
+from gaelp_ray.cli.options import AsJson, Cursor, Limit, Since, Until, pairs
 from gaelp_ray.cli.output import number, out, print_json, print_record, print_table
 from gaelp_ray.cli.session import connect
 from gaelp_ray.client import Quota
@@ -104,9 +104,7 @@ def usage(
     """Show what is held now, or was over time."""
     with connect() as gaelp:
         if history is not None:
-            past = gaelp.quotas.history(
-                kind, name, history, since=zoned(since), until=zoned(until), buckets=buckets
-            )
+            past = gaelp.quotas.history(kind, name, history, since=since, until=until, buckets=buckets)
             if as_json:
                 return print_json(past)
             points = [(point.at, number(point.average)) for point in past.items]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gaelp_ray.cli.options import AsJson, Cursor, Limit
+from gaelp_ray.cli.options import AsJson, Cursor, Limit, an_id
 from gaelp_ray.cli.output import print_json, print_record, print_table
 from gaelp_ray.cli.session import connect
 from gaelp_ray.client import Ramp, Stage
@@ -14,12 +14,14 @@ from gaelp_ray.domain.errors import InvalidInput
 
 app = typer.Typer(help="Staged spend of promoted versions.", no_args_is_help=True)
 
-RampId = Annotated[int, typer.Argument(help="Its id.")]
+RampId = Annotated[int, typer.Argument(parser=an_id, help="Its id.")]
 
 
 @app.command("list")
 def list_ramps(
-    agent: Annotated[int | None, typer.Option(help="All of this agent, ended ones too.")] = None,
+    agent: Annotated[
+        int | None, typer.Option(parser=an_id, help="All of this agent, ended ones too.")
+    ] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
     as_json: AsJson = False,
@@ -59,7 +61,7 @@ def show(ramp_id: RampId, as_json: AsJson = False) -> None:
 
 @app.command()
 def start(
-    agent_id: Annotated[int, typer.Argument(help="The agent's id.")],
+    agent_id: Annotated[int, typer.Argument(parser=an_id, help="The agent's id.")],
     version: Annotated[str, typer.Argument(help="A promoted version.")],
     day_micros: Annotated[int, typer.Option(min=1, help="What it may spend in a day at the end.")],
     metric: Annotated[str, typer.Option(help="What watches over it.")],

@@ -25,10 +25,10 @@ from gaelp_ray.cli.options import (
     Priority,
     Storage,
     Timeout,
+    an_id,
     pairs,
     resources,
     values,
-    zoned,
 )
 from gaelp_ray.cli.output import out, print_json
 from gaelp_ray.cli.session import connect
@@ -36,7 +36,7 @@ from gaelp_ray.client import JobFields
 from gaelp_ray.domain.ledger import Money
 from gaelp_ray.domain.requests import Spot
 
-AgentId = Annotated[int, typer.Argument(help="The agent to train.")]
+AgentId = Annotated[int, typer.Argument(parser=an_id, help="The agent to train.")]
 
 
 def _fields(
@@ -87,7 +87,7 @@ def _fields(
         "label_selector": pairs(label, "--label") or None,
         "spot": spot,
         "preemptible": preemptible,
-        "deadline": zoned(deadline),
+        "deadline": deadline,
         "expected_duration_seconds": expect,
         "seed": seed,
         "timeout_seconds": timeout,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gaelp_ray.cli.options import AsJson, Cursor, Limit, Since, Until, zoned
+from gaelp_ray.cli.options import AsJson, Cursor, Limit, Since, Until
 from gaelp_ray.cli.output import print_items, print_json, print_table
 from gaelp_ray.cli.session import connect
 from gaelp_ray.domain.safety.verdicts import Severity
@@ -27,13 +27,13 @@ def violations(
     """List the rules of policies that actions broke, oldest first."""
     with connect() as gaelp:
         if counts:
-            counted = gaelp.violations.counts(since=zoned(since))
+            counted = gaelp.violations.counts(since=since)
             if as_json:
                 return print_items(counted)
             rows = [(each.severity, each.code, each.count) for each in counted]
             return print_table(("led to", "rule", "count"), rows, empty="No violations.")
         page = gaelp.violations.list(
-            agent, severity=severity, since=zoned(since), until=zoned(until), limit=limit, cursor=cursor
+            agent, severity=severity, since=since, until=until, limit=limit, cursor=cursor
         )
     if as_json:
         return print_json(page)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from gaelp_ray.client.http import Http
 from gaelp_ray.client.models import Agent, AgentVersion, Page
-from gaelp_ray.client.pages import WHOLE_PAGE, each, read_items, read_page
+from gaelp_ray.client.pages import WHOLE_PAGE, each, read_page
 from gaelp_ray.client.wire import read
 from gaelp_ray.domain.agents import AgentStatus, AgentType
 
@@ -94,10 +95,14 @@ class Agents:
         status: AgentStatus | str | None = None,
         description: str | None = None,
         budget_limit: float | None = None,
+        clear: Collection[str] = (),
     ) -> Agent:
-        """Change what is given and leave the rest. ``budget_limit`` is in currency units."""
+        """Change what is given and leave the rest. ``budget_limit`` is in currency units.
+
+        ``clear`` names what is to be taken away: ``description`` or ``budget_limit``.
+        """
         body = {"status": status, "description": description, "budget_limit": budget_limit}
-        return read(Agent, self._http.patch(f"/agents/{agent_id}", body))
+        return read(Agent, self._http.patch(f"/agents/{agent_id}", body | dict.fromkeys(clear), nulls=clear))
 
     def pause(self, agent_id: int) -> Agent:
         """Let it start no more jobs; those that run go on."""
@@ -112,7 +117,16 @@ class Agents:
         self._http.delete(f"/agents/{agent_id}")
 
     def versions(self, agent_id: int) -> tuple[AgentVersion, ...]:
-        return read_items(AgentVersion, self._http.get(f"/agents/{agent_id}/versions"))
+        """All of them, newest first; what is large of one is left out, and ``version`` has it."""
+        address = f"/agents/{agent_id}/versions"
+        pages = each(
+            lambda cursor: read_page(AgentVersion, self._http.get(address, limit=WHOLE_PAGE, cursor=cursor))
+        )
+        return tuple(pages)
+
+    def version(self, agent_id: int, version: str) -> AgentVersion:
+        """One version in full."""
+        return read(AgentVersion, self._http.get(f"/agents/{agent_id}/versions/{quote(version, safe='')}"))
 
     def add_version(
         self,

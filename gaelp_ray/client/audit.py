@@ -67,12 +67,13 @@ class Audit:
         subject: str | None = None,
         actor: str | None = None,
         action: str | None = None,
+        after: int | None = None,
         limit: int = 100,
         cursor: str | None = None,
     ) -> Page[AuditRecord]:
-        """One page of changes, in the order in which they were made."""
-        params = {"subject": subject, "actor": actor, "action": action, "limit": limit, "cursor": cursor}
-        return read_page(AuditRecord, self._http.get("/audit", **params))
+        """One page of changes, in the order in which they were made; of those numbered above ``after``."""
+        params = {"subject": subject, "actor": actor, "action": action, "after": after}
+        return read_page(AuditRecord, self._http.get("/audit", **params, limit=limit, cursor=cursor))
 
     def iterate(
         self, *, subject: str | None = None, actor: str | None = None, action: str | None = None

@@ -48,6 +48,8 @@ class Agent:
     environment_vars: Mapping[str, str] = field(default_factory=dict)
     #: Environment variable -> name of the secret.
     secrets: Mapping[str, str] = field(default_factory=dict)
+    #: Fields that are empty here because a list does not show what is large; ``get`` has them.
+    left_out: tuple[str, ...] = ()
     #: Currency units; None is no limit.
     budget_limit: float | None = None
     budget_spent: float = 0.0
@@ -70,6 +72,8 @@ class AgentVersion:
     resource_requirements: Mapping[str, str] = field(default_factory=dict)
     environment_vars: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
+    #: Fields that are empty here because a list does not show what is large.
+    left_out: tuple[str, ...] = ()
     created_by: str = ""
     created_at: datetime | None = None
 
@@ -82,7 +86,11 @@ class Progress:
     total_steps: int | None = None
     #: 0 to 1; None until a step is known.
     fraction: float | None = None
+    #: Until the last step, at the pace of its present attempt; None while none runs.
     eta_seconds: float | None = None
+    #: When its present attempt began to run, and the step that it went on from.
+    running_since: datetime | None = None
+    from_step: int | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -151,8 +159,10 @@ class Job:
     #: Why it ended; None until it has.
     cause: str | None = None
     message: str | None = None
-    #: What the entry point returned.
+    #: What the entry point returned; lists leave it out.
     result: Mapping[str, Any] | None = None
+    #: Fields that are empty here because a list does not show them; ``get`` has them.
+    left_out: tuple[str, ...] = ()
     #: Plain statements about how the job runs that its owner should know.
     notices: tuple[str, ...] = ()
     #: What it spends itself, ``simulated`` or ``real``.
@@ -298,6 +308,21 @@ class Scheduler:
 
 
 @dataclass(frozen=True)
+class SetAside:
+    """Something that the service could not do; the rest was done."""
+
+    #: What it does again and again, e.g. ``expire-holds``.
+    duty: str
+    item: str
+    error: str
+    first_at: datetime
+    last_at: datetime
+    times: int = 1
+    #: None: it is not tried again, since whoever asked for it was told.
+    next_try_at: datetime | None = None
+
+
+@dataclass(frozen=True)
 class ServiceStatus:
     """The whole service at a glance."""
 
@@ -309,3 +334,7 @@ class ServiceStatus:
     phases: Mapping[str, int] = field(default_factory=dict)
     agents: AgentCounts = field(default_factory=AgentCounts)
     scheduler: Scheduler = field(default_factory=Scheduler)
+    #: Items that wait to be tried again, by duty.
+    set_aside: Mapping[str, int] = field(default_factory=dict)
+    #: What could not be done lately, the newest first; for admins.
+    failures: tuple[SetAside, ...] = ()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from gaelp_ray.domain.errors import Forbidden, NotFound
+from gaelp_ray.domain.names import SYSTEM_USER, canonical
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ class Principal:
 
 
 def person(name: str) -> str:
-    """Equal for names that differ in case or surrounding space only: one person, not two."""
-    return name.strip().casefold()
+    """Equal for names of one person, however they are written."""
+    return canonical(name)
 
 
 #: The service acting by itself, as the actor of an event.
-SYSTEM = Principal(user="system", admin=True)
+SYSTEM = Principal(user=SYSTEM_USER, admin=True)

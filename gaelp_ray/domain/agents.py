@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from gaelp_ray.domain import code
+from gaelp_ray.domain import code, names
 from gaelp_ray.domain.checkpoints import FROM_JOB
 from gaelp_ray.domain.errors import InvalidInput
 from gaelp_ray.domain.packages import check_requirements
@@ -18,7 +18,6 @@ from gaelp_ray.domain.resources import DEFAULT_REQUEST, Resources
 #: What an agent trains with that names nothing: the reference trainer on the ad auction.
 DEFAULT_ENTRYPOINT = "gaelp_ray.training.trainers.evolution:train"
 
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,127}\Z")
 _ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,127}\Z")
 _MODULE_ENTRYPOINT = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*\Z")
 _SCRIPT_ENTRYPOINT = re.compile(r"^(python3? +)?[\w./-]+\.py( .*)?\Z")
@@ -79,6 +78,8 @@ class AgentVersion:
     spec: VersionSpec
     created_by: str
     created_at: datetime
+    #: What of it a list left out because it is large, by the names of its fields.
+    left_out: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -101,18 +102,12 @@ class Agent:
 
 def check_name(name: str) -> str:
     """An agent or job name: 1 to 128 letters, digits, ``. _ -``, spaces; a letter or digit first."""
-    if not _NAME.match(name):
-        raise InvalidInput(
-            f"`name` must be 1 to 128 letters, digits, '.', '_', '-' or spaces and start with a letter or "
-            f"digit; got {name[:140]!r}."
-        )
-    return name
+    return names.label(name)
 
 
 def check_version_spec(spec: VersionSpec) -> VersionSpec:
     """Raise ``InvalidInput`` for a version that could not run."""
-    if not spec.version or len(spec.version) > 64:
-        raise InvalidInput("`version` must be 1 to 64 characters, e.g. '2.0.0'.")
+    names.version(spec.version)
     check_entrypoint(spec.entrypoint)
     if spec.docker_image is not None and not _IMAGE.match(spec.docker_image):
         raise InvalidInput(f"`docker_image` is not an image reference: {spec.docker_image!r}.")

@@ -42,6 +42,7 @@ from gaelp_ray.domain.errors import (
     NotFound,
     Unbookable,
 )
+from gaelp_ray.domain.instants import LEEWAY
 from gaelp_ray.domain.ledger import (
     Account,
     Answer,
@@ -66,7 +67,6 @@ from gaelp_ray.domain.ledger import (
     operation,
 )
 from gaelp_ray.domain.money import MAX_MICROS, written
-from gaelp_ray.domain.periods import LEEWAY
 from gaelp_ray.domain.switches import Board
 from gaelp_ray.domain.windows import Period, window
 

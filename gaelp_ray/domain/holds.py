@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from gaelp_ray.domain import ids, names
 from gaelp_ray.domain.errors import InvalidInput
 
 
@@ -60,10 +61,18 @@ class Holds:
         return iter(self._holds.values())
 
 
-def check_hold(scope: HoldScope, name: str) -> None:
+def check_hold(scope: HoldScope, name: str) -> str:
+    """The name in the one form in which it is kept; raises ``InvalidInput`` for what cannot be held."""
     if scope is HoldScope.GLOBAL and name:
         raise InvalidInput("A global hold has no `name`; leave it out.")
     if scope is not HoldScope.GLOBAL and not name:
         raise InvalidInput(f"A hold on a {scope} needs its `name`.")
-    if scope is HoldScope.AGENT and not name.isdecimal():
-        raise InvalidInput(f"A hold on an agent names its id; got {name[:80]!r}.")
+    match scope:
+        case HoldScope.AGENT:
+            return str(ids.read(name, field="name"))
+        case HoldScope.USER:
+            return names.bearer(name, field="name")
+        case HoldScope.TEAM:
+            return names.team(name, field="name")
+        case HoldScope.GLOBAL:
+            return ""

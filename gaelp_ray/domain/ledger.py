@@ -23,11 +23,11 @@ from hashlib import blake2b
 from operator import attrgetter
 from typing import Any, get_args
 
-from gaelp_ray.domain import errors
+from gaelp_ray.domain import errors, instants, names, text
 from gaelp_ray.domain.agents import AgentType
 from gaelp_ray.domain.errors import Forbidden, GaelpError, IdempotencyConflict, InvalidInput
 from gaelp_ray.domain.money import MAX_AMOUNT_MICROS, MAX_MICROS, whole_micros
-from gaelp_ray.domain.windows import ALWAYS, Period, zone
+from gaelp_ray.domain.windows import Period, zone
 
 
 class Scope(StrEnum):
@@ -95,10 +95,25 @@ class NewAccount:
         zone(self.timezone)
         if (self.scope is Scope.GLOBAL) != (self.subject == ""):
             raise InvalidInput("`subject` names whose account it is, and is empty for the global one only.")
-        if self.subject:
-            _text(self.subject, MAX_KEY, field="subject")
+        object.__setattr__(self, "subject", read_subject(self.scope, self.subject))
         if self.closes_at is not None:
             moment(self.closes_at, field="closes_at")
+
+
+def read_subject(scope: Scope, subject: str) -> str:
+    """Whose account it is, in the one form in which it is kept; raises ``InvalidInput`` for what is none."""
+    match scope:
+        case Scope.AGENT:
+            # Whoever opens the account says that there is no such agent.
+            return text.line(subject, most=MAX_KEY, field="subject")
+        case Scope.USER:
+            return names.bearer(subject, field="subject")
+        case Scope.TEAM:
+            return names.team(subject, field="subject")
+        case Scope.CAMPAIGN:
+            return names.campaign(subject, field="subject")
+        case Scope.GLOBAL:
+            return subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +268,7 @@ class Correct:
             raise InvalidInput("`delta_micros` must be a whole number of micros.")
         _amount(abs(self.delta_micros), field="delta_micros")
         moment(self.counted_at, field="counted_at")
-        _text(self.reason, MAX_REASON, field="reason")
+        text.line(self.reason, most=MAX_REASON, field="reason")
         if self.hold_key is not None:
             _key(self.hold_key, field="hold_key")
 
@@ -472,22 +487,13 @@ class Entry:
 
 def moment(value: datetime, *, field: str) -> datetime:
     """Check a moment: it must say its time zone and lie within what the ledger can count."""
-    if not isinstance(value, datetime) or value.tzinfo is None:
-        raise InvalidInput(f"`{field}` must be a time with its zone, such as 2025-03-01T12:00:00Z.")
-    if value not in ALWAYS:
-        raise InvalidInput(f"`{field}` must lie between the years 1970 and 9000; got {value.year}.")
-    return value
+    return instants.check(value, field=field)
 
 
 def _key(value: str, *, field: str = "key") -> None:
-    _text(value, MAX_KEY, field=field)
+    text.line(value, most=MAX_KEY, field=field)
     if value.startswith(RESERVED):
         raise InvalidInput(f"`{field}` may not begin with {RESERVED!r}; the service makes those itself.")
-
-
-def _text(value: str, most: int, *, field: str) -> None:
-    if not isinstance(value, str) or not 0 < len(value) <= most or not value.isprintable():
-        raise InvalidInput(f"`{field}` must be a text of 1 to {most} printable characters.")
 
 
 def _amount(value: object, *, field: str = "amount_micros") -> None:

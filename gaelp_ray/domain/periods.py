@@ -5,10 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from gaelp_ray.domain.errors import InvalidInput
+from gaelp_ray.domain.instants import LEEWAY
 from gaelp_ray.domain.ledger import moment
-
-#: How far the clocks of two machines may be apart.
-LEEWAY = timedelta(minutes=5)
 
 
 def meant(

@@ -8,13 +8,14 @@ allow. Usage is the sum of claims, computed anew for each decision.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Final
 
+from gaelp_ray.domain import names
 from gaelp_ray.domain.errors import InvalidInput
-from gaelp_ray.domain.resources import Resources, parse_quantity
+from gaelp_ray.domain.resources import MILLI, Resources, parse_quantity, read_amount
 
 #: No limit. A number, so that sums and comparisons need no special case.
 UNLIMITED: Final = 2**62
@@ -29,7 +30,6 @@ class QuotaKind(StrEnum):
 DEFAULT_USER = "*"
 
 FIELDS: Final = ("cpu", "memory", "gpu", "storage", "jobs")
-_MILLI = {"cpu", "gpu"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,10 +218,7 @@ class QuotaBook:
 
 
 def check_quota(quota: Quota) -> Quota:
-    """Raise ``InvalidInput`` for a quota that means nothing."""
-    for name in (quota.name, *([] if quota.team is None else [quota.team])):
-        if not name or len(name) > 128:
-            raise InvalidInput(f"A user or team has a name of 1 to 128 characters; got {name[:140]!r}.")
+    """The quota with its names in canonical form; raises ``InvalidInput`` for one that means nothing."""
     if quota.kind is QuotaKind.TEAM and quota.team is not None:
         raise InvalidInput("A team's quota has no `team`; teams are not nested.")
     if quota.name == DEFAULT_USER and quota.team is not None:
@@ -232,7 +229,15 @@ def check_quota(quota: Quota) -> Quota:
         raise InvalidInput(f"`weight` must be above 0; got {quota.weight}.")
     if quota.queued < 0:
         raise InvalidInput(f"`queued` must be 0 or more; got {quota.queued}.")
-    return quota
+    team = None if quota.team is None else names.team(quota.team)
+    return replace(quota, name=read_name(quota.kind, quota.name), team=team)
+
+
+def read_name(kind: QuotaKind, name: str) -> str:
+    """Whose quota it is, in the one form in which it is kept."""
+    if name == DEFAULT_USER and kind is QuotaKind.USER:
+        return name
+    return names.team(name, field="name") if kind is QuotaKind.TEAM else names.bearer(name, field="name")
 
 
 class Usage:
@@ -360,20 +365,19 @@ def read_amounts(given: Mapping[str, object], *, name: str, default: int) -> Amo
 def _read(amount: object, each: str, name: str) -> int:
     if amount == "unlimited":
         return UNLIMITED
-    quantity = parse_quantity(amount, field=name)
-    value = quantity * 1000 if each in _MILLI else quantity
-    if value != int(value):
-        raise InvalidInput(
-            f"`{name}` must be whole{' thousandths' if each in _MILLI else ''}; got {amount!r}.", field=name
-        )
-    return int(value)
+    if each != "jobs":
+        return read_amount(amount, each, field=name)
+    jobs = parse_quantity(amount, field=name)
+    if jobs != int(jobs):
+        raise InvalidInput(f"`{name}` must be a whole number of jobs; got {amount!r:.60}.", field=name)
+    return int(jobs)
 
 
 def shown(each: str, value: int) -> str:
     """An amount for people: ``unlimited``, ``1.5``, ``64 GiB``."""
     if value >= UNLIMITED:
         return "unlimited"
-    if each in _MILLI:
+    if each in MILLI:
         return f"{value / 1000:g}"
     return f"{value / 1024**3:.3g} GiB" if each in ("memory", "storage") else str(value)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from gaelp_ray.domain import names
 from gaelp_ray.domain.errors import Halted, InvalidInput
 from gaelp_ray.domain.ledger import MAX_REASON, Hold, Request
 
@@ -41,8 +42,39 @@ class Target:
     def __str__(self) -> str:
         return f"{self.scope} {self.subject}".rstrip()
 
+    def canonical(self) -> Target:
+        """The target in the form in which it is kept; raises ``InvalidInput`` for what is no name.
+
+        An agent that is written in another way than its id is left as it is: there is none of that id.
+        """
+        match self.scope:
+            case SwitchScope.USER:
+                return Target(self.scope, names.bearer(self.subject, field="subject"))
+            case SwitchScope.CAMPAIGN:
+                return Target(self.scope, names.campaign(self.subject, field="subject"))
+            case _:
+                return self
+
 
 EVERYTHING = Target(SwitchScope.GLOBAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """What a switch stops as things are; what comes later under the same name is stopped as well."""
+
+    #: Ids, the first ``MAX_COVERED`` of each kind.
+    agents: tuple[int, ...] = ()
+    accounts: tuple[int, ...] = ()
+    #: How many in all.
+    agent_count: int = 0
+    account_count: int = 0
+    #: Jobs that have not ended.
+    job_count: int = 0
+
+
+#: Ids that an answer names.
+MAX_COVERED = 100
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from functools import lru_cache
 from importlib.resources import files
 from zoneinfo import ZoneInfo
 
+from gaelp_ray.domain import instants
 from gaelp_ray.domain.errors import InvalidInput
 
 
@@ -52,7 +53,7 @@ def gaps(span: Window, taken: Iterable[Window]) -> list[Window]:
 
 
 #: The one window of ``Period.TOTAL``; no moment outside it is accepted.
-ALWAYS = Window(datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC))
+ALWAYS = Window(instants.EARLIEST, instants.END)
 _SECOND, _HOUR, _DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
 #: No clock is further from UTC, nor was it ever set by more.
 _FARTHEST = timedelta(hours=26)

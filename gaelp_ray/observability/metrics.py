@@ -78,6 +78,12 @@ LEDGER_DIFFERENCES = Metric(
     Kind.GAUGE,
     "What the reconciler found that does not add up; 0 when all is right.",
 )
+BUDGETS = Metric(
+    "gaelp_budgets",
+    Kind.GAUGE,
+    "Present windows with a limit: within 95 % of it, nearly spent, or passed.",
+    ("state",),
+)
 BUDGET_LIMIT = Metric(
     "gaelp_budget_limit_micros", Kind.GAUGE, "Limit of a present window.", ("account", "scope", "period")
 )
@@ -93,4 +99,10 @@ VIOLATIONS = Metric(
 KILL_SWITCHES = Metric("gaelp_kill_switches_engaged", Kind.GAUGE, "Kill switches that are engaged.")
 AUDIT_BREAKS = Metric(
     "gaelp_audit_breaks", Kind.GAUGE, "Records of the audit that were edited, removed or moved; 0 when none."
+)
+DUTY_FAILURES = Metric(
+    "gaelp_duty_failures_total", Kind.COUNTER, "Items, or whole rounds, that a duty could not do.", ("duty",)
+)
+SET_ASIDE = Metric(
+    "gaelp_set_aside", Kind.GAUGE, "Items that a duty could not do and has set aside; 0 when none.", ("duty",)
 )

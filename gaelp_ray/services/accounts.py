@@ -8,6 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from gaelp_ray.domain import ids, names
 from gaelp_ray.domain import loosening as rules
 from gaelp_ray.domain.access import SYSTEM, Principal
 from gaelp_ray.domain.agents import Agent, AgentType
@@ -156,7 +157,7 @@ def chain(connection: Connection, account: Account, *, campaign: str | None = No
         team = quota_store.book_of(connection, user).team_of(user)
         subjects |= {(Scope.TEAM, team)} if team is not None else set()
     if campaign:
-        subjects.add((Scope.CAMPAIGN, campaign))
+        subjects.add((Scope.CAMPAIGN, names.canonical(campaign)))
     return account_store.find_many(connection, subjects, currency=account.currency, money=account.money)
 
 
@@ -194,13 +195,23 @@ def limited(
     currency: str | None = None,
     money: Money | None = None,
     subjects: Collection[str] | None = None,
+    unread: dict[Account, Exception] | None = None,
 ) -> list[tuple[Account, Usage]]:
-    """Every present window of these accounts that has a limit. None means any."""
+    """Every present window of these accounts that has a limit. None means any.
+
+    An account whose windows cannot be told is left out, and added to ``unread``.
+    """
     found = account_store.limited(
         connection, scopes=scopes, currency=currency, money=money, subjects=subjects
     )
     owners = {account.id: account for account, _ in found}
-    empty = [_empty(account, limit, now) for account, limit in found]
+    empty = []
+    for account, limit in found:
+        try:
+            empty.append(_empty(account, limit, now))
+        except Exception as error:
+            if unread is not None:
+                unread[account] = error
     usages = ledger_store.present(connection, empty, now=now)
     return [(owners[usage.account_id], usage) for usage in usages]
 
@@ -226,7 +237,8 @@ def _empty(owner: Account, limit: Limit, now: datetime) -> Usage:
 
 
 def _agent_type(tx: Connection, subject: str) -> AgentType:
-    agent = agent_store.get(tx, int(subject)) if subject.isascii() and subject.isdecimal() else None
+    agent_id = ids.known(subject)
+    agent = None if agent_id is None else agent_store.get(tx, agent_id)
     if agent is None:
         raise NotFound(f"There is no agent {subject}; the subject of an agent's account is its id.")
     return agent.type

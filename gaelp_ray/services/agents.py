@@ -37,6 +37,7 @@ def register(tx: Connection, new: NewAgent, *, currency: str, by: Principal, now
     """
     check_name(new.name)
     check_version_spec(new.spec)
+    agent_store.lock_name(tx, by.user, new.name)
     if agent_store.page(tx, AgentFilter(owner=by.user, name=new.name), before=None, limit=1):
         raise Conflict(f"You have an agent named {new.name!r} already; choose another name or delete it.")
     agent = _existing(tx, agent_store.add(tx, new, owner=by.user, now=now), by)
@@ -55,9 +56,21 @@ def get(connection: Connection, agent_id: int, *, by: Principal) -> Agent:
     return visible(agent_store.get(connection, agent_id), agent_id, by)
 
 
+def known(connection: Connection, agent_id: int, *, by: Principal) -> Agent:
+    """As ``get``, deleted or not: for whoever reads its history, or takes back what still binds it."""
+    return recorded(agent_store.get(connection, agent_id), agent_id, by)
+
+
 def visible(agent: Agent | None, agent_id: int, by: Principal) -> Agent:
-    """The agent if the caller may see it; else ``NotFound``."""
-    if agent is None or agent.status is AgentStatus.ARCHIVED:
+    """The agent if it was not deleted and the caller may see it; else ``NotFound``."""
+    if agent is not None and agent.status is AgentStatus.ARCHIVED:
+        agent = None
+    return recorded(agent, agent_id, by)
+
+
+def recorded(agent: Agent | None, agent_id: int, by: Principal) -> Agent:
+    """The agent, deleted or not, if the caller may see it; else ``NotFound``."""
+    if agent is None:
         raise NotFound(f"There is no agent {agent_id}, or you may not see it.")
     by.require_owner(agent.owner, f"agent {agent_id}")
     return agent
@@ -146,16 +159,25 @@ def roll_back(tx: Connection, agent_id: int, version: str, *, by: Principal, now
 
 
 def version(connection: Connection, agent_id: int, name: str, *, by: Principal) -> AgentVersion:
-    get(connection, agent_id, by=by)
+    """Of a deleted agent too."""
+    known(connection, agent_id, by=by)
     found = agent_store.find_version(connection, agent_id, name)
     if found is None:
         raise NotFound(f"Agent {agent_id} has no version {name[:64]!r}.")
     return found
 
 
-def versions(connection: Connection, agent_id: int, *, by: Principal) -> list[AgentVersion]:
-    get(connection, agent_id, by=by)
-    return agent_store.versions(connection, agent_id)
+def versions(
+    connection: Connection,
+    agent_id: int,
+    *,
+    by: Principal,
+    before: int | None = None,
+    limit: int | None = None,
+) -> list[AgentVersion]:
+    """Newest first, without what is large of them; of a deleted agent too."""
+    known(connection, agent_id, by=by)
+    return agent_store.versions(connection, agent_id, before=before, limit=limit)
 
 
 def _audit_version(

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from gaelp_ray.domain import ids, names
 from gaelp_ray.domain import loosening as looser
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.agents import AgentStatus, AgentType
@@ -200,7 +201,13 @@ def page(
     """What the caller may see, in the order of ids, each with the usage of its present windows."""
     reader = None if _operates(connection, by) else Reader(by.user, _team(connection, by.user))
     found = account_store.page(
-        connection, scope=scope, subject=subject, money=money, reader=reader, after=after, limit=limit
+        connection,
+        scope=scope,
+        subject=None if subject is None else names.canonical(subject),
+        money=money,
+        reader=reader,
+        after=after,
+        limit=limit,
     )
     usages = accounts.usages_of(connection, found, now=now)
     return [(account, usages[account.id]) for account in found]
@@ -248,10 +255,9 @@ def _operates(connection: Connection, by: Principal) -> bool:
     return by.admin or Role.OPERATOR in roles.of_user(connection, by.user)
 
 
-def _owner(connection: Connection, agent_id: str) -> str | None:
-    if not (agent_id.isascii() and agent_id.isdecimal()):
-        return None
-    return agent_store.owner(connection, int(agent_id))
+def _owner(connection: Connection, subject: str) -> str | None:
+    agent_id = ids.known(subject)
+    return None if agent_id is None else agent_store.owner(connection, agent_id)
 
 
 def _team(connection: Connection, user: str) -> str | None:

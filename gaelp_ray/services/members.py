@@ -7,6 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from gaelp_ray.domain import names
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.errors import Forbidden, InvalidInput, NotFound
 from gaelp_ray.domain.ledger import Account, Scope
@@ -23,15 +24,14 @@ def add(tx: Connection, account_id: int, user: str, *, by: Principal, now: datet
     Limits and policies bind the user as everybody else. Who is a member already stays one.
     """
     account = _campaign(tx, account_id, by)
-    if not 0 < len(user) <= 200 or not user.isprintable():
-        raise InvalidInput("`user` must be a text of 1 to 200 printable characters.")
+    user = names.user(user)
     if member_store.add(tx, account.id, user, by=by.user, now=now):
         audit.record(tx, "member.add", f"account {account.id}", by=by, now=now, after={"user": user})
 
 
 def remove(tx: Connection, account_id: int, user: str, *, by: Principal, now: datetime) -> None:
     """Who is no member stays none; what was held stays held. Operators only."""
-    account = _campaign(tx, account_id, by)
+    account, user = _campaign(tx, account_id, by), names.bearer(user, field="user")
     if member_store.remove(tx, account.id, user):
         audit.record(tx, "member.remove", f"account {account.id}", by=by, now=now, before={"user": user})
 

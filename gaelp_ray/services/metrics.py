@@ -7,10 +7,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from gaelp_ray.domain import instants
 from gaelp_ray.domain.access import Principal
-from gaelp_ray.domain.errors import InvalidInput
 from gaelp_ray.domain.metrics import MetricPoint, check_values
-from gaelp_ray.domain.periods import LEEWAY
 from gaelp_ray.services import agents as agent_service
 from gaelp_ray.store import jobs as job_store
 from gaelp_ray.store import metrics as metric_store
@@ -46,10 +45,12 @@ def record_external(
     Raises ``InvalidInput`` for values of the future: nothing was measured there yet.
     """
     agent_service.get(tx, agent_id, by=by)
-    if at is not None and at > now + LEEWAY:
-        raise InvalidInput(f"`at` lies in the future, {at.isoformat()}; report a value once it was measured.")
     point = MetricPoint(
-        agent_id=agent_id, at=at or now, values=check_values(values), step=step, source=source
+        agent_id=agent_id,
+        at=now if at is None else instants.past(at, now, field="at"),
+        values=check_values(values),
+        step=step,
+        source=source,
     )
     metric_store.add(tx, [point])
     return point
@@ -65,6 +66,6 @@ def page(
     before: int | None,
     limit: int,
 ) -> list[tuple[int, MetricPoint]]:
-    """``(id, point)``, newest first."""
-    agent_service.get(connection, agent_id, by=by)
+    """``(id, point)``, newest first; of a deleted agent too."""
+    agent_service.known(connection, agent_id, by=by)
     return metric_store.page(connection, agent_id, job_id=job_id, since=since, before=before, limit=limit)

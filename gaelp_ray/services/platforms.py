@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from gaelp_ray.domain import periods
+from gaelp_ray.domain import instants, periods
 from gaelp_ray.domain.access import SYSTEM, Principal
 from gaelp_ray.domain.errors import InvalidInput
 from gaelp_ray.domain.ledger import HeldMoney, Outcome, Receipt
@@ -85,7 +85,7 @@ def book(
     """
     roles.require(tx, Role.OPERATOR, by=by)
     periods.check(since, until)
-    since -= periods.LEEWAY
+    since -= instants.LEEWAY
     holds = _compare(tx, platform, since, until, now).holds
     account_store.lock(tx, {i for held in holds.values() for i in held.account_ids})
     # Once more, now that nobody else can resolve these holds or correct them.

@@ -28,7 +28,9 @@ MAX_HISTORY = 50_000
 def write(tx: Connection, name: str, document: Mapping[str, Any], *, by: Principal, now: datetime) -> Policy:
     """Store the next version of a policy. What is attached stays attached in its own version."""
     roles.require(tx, Role.OPERATOR, by=by)
-    policy = policy_store.add(tx, rules.read(name, document), by=by.user, now=now)
+    policy_store.lock_name(tx, name)
+    policy = rules.read(policy_store.spelled(tx, name), document)
+    policy = policy_store.add(tx, policy, by=by.user, now=now)
     audit.record(tx, "policy.write", f"policy {policy.label}", by=by, now=now, after=rules.write(policy))
     return policy
 
@@ -42,7 +44,8 @@ def attach(
     does a first one that asks for less evidence than is asked for where no policy does.
     """
     roles.require(tx, Role.OPERATOR, by=by)
-    policy = get(tx, name, version)
+    to, policy = to.canonical(), get(tx, name, version)
+    name = policy.name
     if to.scope is Attach.AGENT and agent_store.get(tx, int(to.subject)) is None:
         raise NotFound(f"There is no agent {to.subject}.")
     if _binds_real_money(tx, to):
@@ -65,6 +68,7 @@ def detach(tx: Connection, name: str, to: Attachment, *, by: Principal, now: dat
     Where it binds real money this passes ``loosening.permit``.
     """
     roles.require(tx, Role.OPERATOR, by=by)
+    to, name = to.canonical(), policy_store.spelled(tx, name)
     removed = policy_store.detach(tx, name, to, by=by.user, now=now)
     if removed is None:
         raise NotFound(f"Policy {name[:140]!r} is not attached to {_place(to)}.")
@@ -75,14 +79,15 @@ def detach(tx: Connection, name: str, to: Attachment, *, by: Principal, now: dat
 
 def get(connection: Connection, name: str, version: int | None = None) -> Policy:
     """The newest version unless one is named."""
-    found = policy_store.get(connection, name, version)
+    found = policy_store.get(connection, policy_store.spelled(connection, name), version)
     if found is None:
         raise NotFound(f"There is no policy {name[:140]!r}" + (f" in version {version}." if version else "."))
     return found
 
 
 def page(connection: Connection, *, name: str | None = None, after: int = 0, limit: int) -> list[Policy]:
-    return policy_store.page(connection, name=name, after=after, limit=limit)
+    wanted = None if name is None else policy_store.spelled(connection, name)
+    return policy_store.page(connection, name=wanted, after=after, limit=limit)
 
 
 def places(connection: Connection, policies: Sequence[Policy]) -> dict[int, list[Attachment]]:
@@ -95,7 +100,7 @@ def places(connection: Connection, policies: Sequence[Policy]) -> dict[int, list
 
 def binding(connection: Connection, agent_id: int, *, by: Principal) -> list[Policy]:
     """As ``of_agent``, for those who may see the agent."""
-    agents.get(connection, agent_id, by=by)
+    agents.known(connection, agent_id, by=by)
     return of_agent(connection, agent_id)
 
 
@@ -134,7 +139,7 @@ def dry_run(
 
     Raises ``InvalidInput`` for a time in which there were more than ``MAX_HISTORY``.
     """
-    agents.get(connection, agent_id, by=by)
+    agents.known(connection, agent_id, by=by)
     history = review_store.history(connection, agent_id, since=since, until=until, limit=MAX_HISTORY + 1)
     if len(history) > MAX_HISTORY:
         raise InvalidInput(

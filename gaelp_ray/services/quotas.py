@@ -20,6 +20,7 @@ from gaelp_ray.domain.quotas import (
     Usage,
     Verdict,
     check_quota,
+    read_name,
     sum_of,
     written,
 )
@@ -37,7 +38,7 @@ COUNTED = 100_000
 def put(tx: Connection, quota: Quota, *, by: Principal, now: datetime) -> StoredQuota:
     """Set a quota. It binds from the next plan on; what runs goes on. Admins only."""
     by.require_admin()
-    check_quota(quota)
+    quota = check_quota(quota)
     revision.bump(tx)
     before = quota_store.get(tx, quota.kind, quota.name)
     quota_store.put(tx, quota, by=by.user, now=now)
@@ -51,6 +52,7 @@ def put(tx: Connection, quota: Quota, *, by: Principal, now: datetime) -> Stored
 def delete(tx: Connection, kind: QuotaKind, name: str, *, by: Principal, now: datetime) -> None:
     """Take a quota away: the default one applies then, or no limit at all. Admins only."""
     by.require_admin()
+    name = read_name(kind, name)
     revision.bump(tx)
     before = quota_store.get(tx, kind, name)
     if before is None or not quota_store.remove(tx, kind, name):
@@ -60,6 +62,7 @@ def delete(tx: Connection, kind: QuotaKind, name: str, *, by: Principal, now: da
 
 def get(connection: Connection, kind: QuotaKind, name: str, *, by: Principal) -> StoredQuota:
     """The quota in force: a user without one of his own goes by the default."""
+    name = read_name(kind, name)
     book = _readable(connection, kind, name, by)
     stored = quota_store.get(connection, kind, name)
     return stored or StoredQuota(_in_force(book, kind, name))
@@ -95,6 +98,7 @@ class QuotaUsage:
 
 
 def usage(connection: Connection, kind: QuotaKind, name: str, *, by: Principal) -> QuotaUsage:
+    name = read_name(kind, name)
     book = _readable(connection, kind, name, by)
     owners = _owners(book, kind, name)
     held = quota_store.held(connection, owners)
@@ -133,6 +137,7 @@ def usage_over_time(
         raise InvalidInput(f"`buckets` must be 1 to {MAX_BUCKETS}; got {buckets}.")
     if since >= until:
         raise InvalidInput("`since` must be before `until`.")
+    name = read_name(kind, name)
     owners = _owners(_readable(connection, kind, name, by), kind, name)
     found = quota_store.over_time(
         connection, owners, resource, since=since, until=until, buckets=buckets, now=now

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from gaelp_ray.domain import periods
+from gaelp_ray.domain import names, periods
 from gaelp_ray.domain.access import SYSTEM, Principal
 from gaelp_ray.domain.approvals import Approval, Need, Purpose
 from gaelp_ray.domain.errors import Denied, Halted, IdempotencyConflict, InvalidInput, NoLimit, NotEligible
@@ -153,7 +153,7 @@ def violations(
     if agent_id is None:
         roles.require(connection, Role.AUDITOR, by=by)
     else:
-        agents.get(connection, agent_id, by=by)
+        agents.known(connection, agent_id, by=by)
     return review_store.violations_feed(
         connection, agent_id=agent_id, severity=severity, since=since, until=until, after=after, limit=limit
     )
@@ -203,7 +203,8 @@ def _judge(
 
 def _campaign_refusal(tx: Connection, campaign: str) -> Halted | None:
     """A campaign is stopped by its name, whether or not it has a budget."""
-    switch = switch_store.get(tx, Target(SwitchScope.CAMPAIGN, campaign)) if campaign else None
+    name = names.canonical(campaign)
+    switch = switch_store.get(tx, Target(SwitchScope.CAMPAIGN, name)) if name else None
     return switch.refusal() if switch is not None and switch.engaged else None
 
 

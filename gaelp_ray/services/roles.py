@@ -6,9 +6,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from gaelp_ray.domain import roles
+from gaelp_ray.domain import names, roles
 from gaelp_ray.domain.access import Principal
-from gaelp_ray.domain.errors import InvalidInput
 from gaelp_ray.domain.roles import Role
 from gaelp_ray.services import audit
 from gaelp_ray.store import roles as role_store
@@ -17,14 +16,14 @@ from gaelp_ray.store.roles import Grant
 
 def grant(tx: Connection, user: str, role: Role, *, by: Principal, now: datetime) -> None:
     by.require_admin()
-    if not 0 < len(user) <= 200 or not user.isprintable():
-        raise InvalidInput("`user` must be a text of 1 to 200 printable characters.")
+    user = names.user(user)
     if role_store.add(tx, user, role, by=by.user, now=now):
         audit.record(tx, "role.grant", f"user {user}", by=by, now=now, after={"role": role})
 
 
 def revoke(tx: Connection, user: str, role: Role, *, by: Principal, now: datetime) -> None:
     by.require_admin()
+    user = names.bearer(user, field="user")
     if role_store.remove(tx, user, role):
         audit.record(tx, "role.revoke", f"user {user}", by=by, now=now, before={"role": role})
 
@@ -44,3 +43,8 @@ def require(connection: Connection, role: Role, *others: Role, by: Principal) ->
         held = role_store.of_user(connection, by.user)
         if not held.intersection(others):
             roles.require(role, held, by)
+
+
+def may_see_accounts(connection: Connection, *, by: Principal) -> bool:
+    """Whether the caller may see figures of everybody's accounts: admins, operators and auditors."""
+    return by.admin or bool(of_user(connection, by.user) & {Role.OPERATOR, Role.AUDITOR})

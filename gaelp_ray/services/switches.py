@@ -6,11 +6,12 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from gaelp_ray.domain import ids
 from gaelp_ray.domain.access import Principal, person
 from gaelp_ray.domain.agents import Agent
 from gaelp_ray.domain.errors import Forbidden, NotFound
 from gaelp_ray.domain.roles import Role
-from gaelp_ray.domain.switches import EVERYTHING, Board, Switch, SwitchScope, Target, check_reason
+from gaelp_ray.domain.switches import EVERYTHING, Board, Covered, Switch, SwitchScope, Target, check_reason
 from gaelp_ray.services import audit, roles
 from gaelp_ray.store import agents as agent_store
 from gaelp_ray.store import switches as switch_store
@@ -23,12 +24,15 @@ def engage(tx: Connection, target: Target, *, reason: str, by: Principal, now: d
     nothing. Comes before anything in its transaction that locks accounts.
     """
     check_reason(reason)
+    target = target.canonical()
     agent = _agent(tx, target)
     own = agent is not None and agent.owner == by.user
     if not own and target != Target(SwitchScope.USER, by.user):
         roles.require(tx, Role.OPERATOR, by=by)
     if agent is None and target.scope is SwitchScope.AGENT:
-        raise NotFound(f"There is no agent {target.subject}.")
+        raise NotFound(
+            f"There is no agent {target.subject:.60}; the subject is its id in plain digits, such as 50."
+        )
     wanted = Switch(target, True, reason, by.user, now)
     return _move(tx, wanted, by) or _known(tx, target)
 
@@ -41,6 +45,7 @@ def release(tx: Connection, target: Target, *, reason: str, by: Principal, now: 
     """
     check_reason(reason)
     roles.require(tx, Role.OPERATOR, by=by)
+    target = target.canonical()
     if not by.admin and person(_whose(tx, target) or "") == person(by.user):
         raise Forbidden(f"The kill switch of {target} stops you; another operator or an admin releases it.")
     released = _move(tx, Switch(target, False, reason, by.user, now), by)
@@ -58,11 +63,16 @@ def visible(connection: Connection, *, by: Principal) -> list[Switch]:
     found = switch_store.engaged(connection)
     if by.admin or roles.of_user(connection, by.user) & {Role.OPERATOR, Role.AUDITOR}:
         return found
-    named = [int(each.target.subject) for each in found if each.target.scope is SwitchScope.AGENT]
-    agents = agent_store.get_many(connection, named)
+    named = [ids.known(each.target.subject) for each in found if each.target.scope is SwitchScope.AGENT]
+    agents = agent_store.get_many(connection, [agent_id for agent_id in named if agent_id is not None])
     own = {Target(SwitchScope.AGENT, str(i)) for i, agent in agents.items() if agent.owner == by.user}
     own |= {EVERYTHING, Target(SwitchScope.USER, by.user)}
     return [each for each in found if each.target in own or each.target.scope is SwitchScope.CAMPAIGN]
+
+
+def covered(connection: Connection, target: Target) -> Covered:
+    """What a switch of this target stops now, whether or not it is engaged."""
+    return switch_store.covered(connection, target)
 
 
 def board(connection: Connection) -> Board:
@@ -105,7 +115,5 @@ def _known(tx: Connection, target: Target) -> Switch:
 
 
 def _agent(tx: Connection, target: Target) -> Agent | None:
-    named = target.subject.isascii() and target.subject.isdecimal()
-    if target.scope is not SwitchScope.AGENT or not named:
-        return None
-    return agent_store.get(tx, int(target.subject))
+    agent_id = ids.known(target.subject) if target.scope is SwitchScope.AGENT else None
+    return None if agent_id is None else agent_store.get(tx, agent_id)

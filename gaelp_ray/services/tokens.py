@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import jwt
 
+from gaelp_ray.domain import names
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.errors import InvalidInput, Unauthenticated
 
@@ -14,10 +15,8 @@ _AUDIENCE = "gaelp"
 
 
 def make(secret: str, *, user: str, admin: bool, ttl: timedelta, now: datetime) -> str:
-    """Sign a token for ``user``."""
-    if not user or len(user) > 128:
-        raise InvalidInput("A token needs a user name of 1 to 128 characters.")
-    claims = {"sub": user, "adm": admin, "aud": _AUDIENCE, "iat": now, "exp": now + ttl}
+    """Sign a token for ``user``, by their canonical name; raises ``InvalidInput`` for what is no name."""
+    claims = {"sub": names.user(user), "adm": admin, "aud": _AUDIENCE, "iat": now, "exp": now + ttl}
     return jwt.encode(claims, secret, algorithm=_ALGORITHM)
 
 
@@ -38,6 +37,10 @@ def verify(secret: str, token: str) -> tuple[Principal, float]:
         raise Unauthenticated("The token has expired; make a new one with `gaelp token create`.") from None
     except jwt.PyJWTError:
         raise Unauthenticated("The token is not valid here; make one with `gaelp token create`.") from None
+    try:
+        user = names.bearer(claims["sub"])
+    except InvalidInput:
+        raise Unauthenticated("The token names nobody; make one with `gaelp token create`.") from None
     expires = float(claims["exp"])
     until = datetime.fromtimestamp(expires, UTC)
-    return Principal(user=str(claims["sub"]), admin=claims.get("adm") is True, until=until), expires
+    return Principal(user=user, admin=claims.get("adm") is True, until=until), expires

@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from gaelp_ray.domain.agents import Agent, AgentStatus, AgentType, AgentVersion, NewAgent, VersionSpec
 from gaelp_ray.domain.windows import ALWAYS, Period
 from gaelp_ray.store import rows
+from gaelp_ray.store.lists import left_out, small
 from gaelp_ray.store.tables import account_limits, account_windows, agent_versions, agents
 
 
@@ -26,21 +27,25 @@ class AgentFilter:
     name: str | None = None
 
 
-_VERSION_COLUMNS = [
+_DOCUMENTS = (
+    agent_versions.c.config,
+    agent_versions.c.requirements,
+    agent_versions.c.environment_vars,
+    agent_versions.c.secrets,
+)
+_VERSION_FACTS = [
     agent_versions.c.id.label("version_id"),
     agent_versions.c.agent_id.label("agent_id"),
     agent_versions.c.version,
     agent_versions.c.entrypoint,
     agent_versions.c.docker_image,
     agent_versions.c.working_dir,
-    agent_versions.c.config,
-    agent_versions.c.requirements,
     *rows.resources_columns(agent_versions),
-    agent_versions.c.environment_vars,
-    agent_versions.c.secrets,
     agent_versions.c.created_by,
     agent_versions.c.created_at.label("version_created_at"),
 ]
+_VERSION_COLUMNS = [*_VERSION_FACTS, *_DOCUMENTS]
+_LISTED_COLUMNS = [*_VERSION_FACTS, *map(small, _DOCUMENTS), left_out(*_DOCUMENTS)]
 
 # Looked up for each agent: joined, they cost PostgreSQL as much to plan as all the rest.
 _limit = (
@@ -58,7 +63,7 @@ _spent = (
     .scalar_subquery()
 )
 
-_AGENT: Select[Any] = select(
+_FACTS = [
     agents.c.name,
     agents.c.type,
     agents.c.status,
@@ -69,11 +74,18 @@ _AGENT: Select[Any] = select(
     _spent.label("budget_spent_micros"),
     agents.c.created_at,
     agents.c.updated_at,
-    *_VERSION_COLUMNS,
-).join(agent_versions, agent_versions.c.id == agents.c.current_version_id)
+]
+_of_current = agent_versions.c.id == agents.c.current_version_id
+_AGENT: Select[Any] = select(*_FACTS, *_VERSION_COLUMNS).join(agent_versions, _of_current)
+_LISTED: Select[Any] = select(*_FACTS, *_LISTED_COLUMNS).join(agent_versions, _of_current)
 
 #: Built once: SQLAlchemy spends as long on composing it as PostgreSQL on answering.
 _AGENTS_OF_IDS = _AGENT.where(agents.c.id == func.any(bindparam("ids", type_=ARRAY(BigInteger))))
+
+
+def lock_name(tx: Connection, owner: str, name: str) -> None:
+    """Let those who register agents of one owner and name take turns until the transaction ends."""
+    tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"{owner}/{name.lower()}", 0))))
 
 
 def add(tx: Connection, new: NewAgent, *, owner: str, now: datetime) -> int:
@@ -155,14 +167,17 @@ def get_many(connection: Connection, agent_ids: Sequence[int]) -> dict[int, Agen
 
 
 def page(connection: Connection, wanted: AgentFilter, *, before: int | None, limit: int) -> list[Agent]:
-    """Newest first, ids below ``before``; deleted agents only when asked for by status."""
-    query = _AGENT.order_by(agents.c.id.desc()).limit(limit)
+    """Newest first, ids below ``before``; deleted agents only when asked for by status.
+
+    What is large of them is left out.
+    """
+    query = _LISTED.order_by(agents.c.id.desc()).limit(limit)
     if wanted.owner is not None:
         query = query.where(agents.c.owner == wanted.owner)
     if wanted.type is not None:
         query = query.where(agents.c.type == wanted.type)
     if wanted.name is not None:
-        query = query.where(agents.c.name == wanted.name)
+        query = query.where(func.lower(agents.c.name) == wanted.name.lower())
     if wanted.status is not None:
         query = query.where(agents.c.status == wanted.status)
     else:
@@ -172,19 +187,26 @@ def page(connection: Connection, wanted: AgentFilter, *, before: int | None, lim
     return [rows.agent(row) for row in connection.execute(query)]
 
 
-def versions(connection: Connection, agent_id: int) -> list[AgentVersion]:
-    """Newest first."""
-    query = (
-        select(*_VERSION_COLUMNS)
-        .where(agent_versions.c.agent_id == agent_id)
-        .order_by(agent_versions.c.id.desc())
-    )
+def versions(
+    connection: Connection, agent_id: int, *, before: int | None = None, limit: int | None = None
+) -> list[AgentVersion]:
+    """Newest first, ids below ``before``. What is large of them is left out."""
+    columns = agent_versions.c
+    query = select(*_LISTED_COLUMNS).where(columns.agent_id == agent_id).order_by(columns.id.desc())
+    query = query.limit(limit)
+    if before is not None:
+        query = query.where(columns.id < before)
     return [rows.version(row) for row in connection.execute(query)]
 
 
 def find_version(connection: Connection, agent_id: int, version: str) -> AgentVersion | None:
-    query = select(*_VERSION_COLUMNS).where(
-        agent_versions.c.agent_id == agent_id, agent_versions.c.version == version
+    """The version of that name, in whatever case; one that is spelled so before any other."""
+    columns = agent_versions.c
+    query = (
+        select(*_VERSION_COLUMNS)
+        .where(columns.agent_id == agent_id, func.lower(columns.version) == version.lower())
+        .order_by((columns.version == version).desc(), columns.id)
+        .limit(1)
     )
     row = connection.execute(query).one_or_none()
     return rows.version(row) if row else None

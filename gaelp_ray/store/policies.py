@@ -23,6 +23,25 @@ def add(tx: Connection, policy: Policy, *, by: str, now: datetime) -> Policy:
     return _policy(tx.execute(added).one())
 
 
+def lock_name(tx: Connection, name: str) -> None:
+    """Let those who write policies of one name take turns until the transaction ends."""
+    tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"policy {name.lower()}", 0))))
+
+
+def spelled(connection: Connection, name: str) -> str:
+    """The name as the policy was first written, in whatever case it is asked for; itself if there is none."""
+    columns = policies.c
+    query = (
+        select(columns.name)
+        .where(func.lower(columns.name) == name.lower())
+        # Some of before names were compared so may differ in case alone: those are found as they are written.
+        .order_by((columns.name == name).desc(), columns.id)
+        .limit(1)
+    )
+    found: str | None = connection.execute(query).scalar_one_or_none()
+    return name if found is None else found
+
+
 def get(connection: Connection, name: str, version: int | None = None) -> Policy | None:
     """The newest version unless one is named."""
     columns = policies.c

@@ -20,6 +20,10 @@ class Position:
     xid: int
     id: int
 
+    @property
+    def text(self) -> str:
+        return f"{self.xid}.{self.id}"
+
 
 def feed(query: Select[Any], table: Table, after: Position | None, *, limit: int) -> Select[Any]:
     """The rows after a position of transactions before which no other is under way, in their order.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -37,7 +38,7 @@ def resources(row: Row[Any]) -> Resources:
 
 
 def seats(placement: Iterable[Mapping[str, Any]]) -> tuple[Seat, ...]:
-    return tuple(Seat(seat["node_id"], tuple(seat["gpus"])) for seat in placement)
+    return tuple(Seat(seat["node_id"], tuple(map(int, seat["gpus"]))) for seat in placement)
 
 
 def placement(placed: Iterable[Seat]) -> list[dict[str, Any]]:
@@ -77,15 +78,21 @@ def version(row: Row[Any]) -> AgentVersion:
             entrypoint=row.entrypoint,
             docker_image=row.docker_image,
             working_dir=row.working_dir,
-            config=row.config,
-            requirements=tuple(row.requirements),
+            config=row.config or {},
+            requirements=tuple(row.requirements or ()),
             resources=resources(row),
-            environment_vars=row.environment_vars,
-            secrets=row.secrets,
+            environment_vars=row.environment_vars or {},
+            secrets=row.secrets or {},
         ),
         created_by=row.created_by,
         created_at=row.version_created_at,
+        left_out=_left_out(row),
     )
+
+
+def _left_out(row: Row[Any]) -> frozenset[str]:
+    """What a list did not read, if a list read the row."""
+    return frozenset(filter(None, getattr(row, "left_out", ())))
 
 
 def agent(row: Row[Any]) -> Agent:
@@ -105,7 +112,14 @@ def agent(row: Row[Any]) -> Agent:
     )
 
 
-def job(row: Row[Any], *, wait_code: str | None = None, wait_message: str | None = None) -> Job:
+def job(
+    row: Row[Any],
+    *,
+    wait_code: str | None = None,
+    wait_message: str | None = None,
+    runs_since: datetime | None = None,
+    runs_from_step: int | None = None,
+) -> Job:
     return Job(
         id=row.id,
         agent_id=row.agent_id,
@@ -120,9 +134,9 @@ def job(row: Row[Any], *, wait_code: str | None = None, wait_message: str | None
         spot=Spot(row.spot),
         preemptible=row.preemptible,
         entrypoint=row.entrypoint,
-        hyperparameters=row.hyperparameters,
-        training_config=row.training_config,
-        environment_vars=row.environment_vars,
+        hyperparameters=row.hyperparameters or {},
+        training_config=row.training_config or {},
+        environment_vars=row.environment_vars or {},
         seed=row.seed,
         timeout_s=row.timeout_s,
         max_retries=row.max_retries,
@@ -151,6 +165,10 @@ def job(row: Row[Any], *, wait_code: str | None = None, wait_message: str | None
         cost_micros=row.cost_micros,
         expected_cost_micros=row.expected_cost_micros,
         expected_p90_cost_micros=row.expected_p90_cost_micros,
+        guess_s=row.guess_s,
+        runs_since=runs_since,
+        runs_from_step=runs_from_step or 0,
+        left_out=_left_out(row),
     )
 
 

@@ -10,12 +10,38 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, bindparam, select, text
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    false,
+    func,
+    or_,
+    select,
+    text,
+    true,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from gaelp_ray.domain.switches import EVERYTHING, Board, Switch, SwitchScope, Target
-from gaelp_ray.store.tables import kill_switches
+from gaelp_ray.domain import ids
+from gaelp_ray.domain.agents import AgentStatus
+from gaelp_ray.domain.jobs import TERMINAL
+from gaelp_ray.domain.switches import (
+    EVERYTHING,
+    MAX_COVERED,
+    Board,
+    Covered,
+    Switch,
+    SwitchScope,
+    Target,
+)
+from gaelp_ray.store.tables import accounts, agents, jobs, kill_switches
 
 #: Any constant that no other advisory lock uses.
 _LOCK = 7_305_042
@@ -100,6 +126,51 @@ _STOPPED = text(
     WHERE k.engaged AND j.id = ANY(:jobs)
     """
 ).bindparams(bindparam("accounts", type_=ARRAY(BigInteger)), bindparam("jobs", type_=ARRAY(BigInteger)))
+
+
+def covered(connection: Connection, target: Target) -> Covered:
+    """What a target is made of as things are."""
+    mine = _agents_of(target)
+    theirs = [
+        accounts.c.scope == SwitchScope.AGENT,
+        accounts.c.subject.in_(select(cast(agents.c.id, Text)).where(*mine)),
+    ]
+    named = [accounts.c.scope == target.scope, accounts.c.subject == target.subject]
+    everything = target == EVERYTHING
+    found_agents = select(agents.c.id).where(*mine, agents.c.status != AgentStatus.ARCHIVED)
+    found_accounts = select(accounts.c.id).where(true() if everything else or_(and_(*theirs), and_(*named)))
+    found_jobs = select(jobs.c.id).where(
+        jobs.c.state.not_in([*TERMINAL]),
+        true() if everything else jobs.c.agent_id.in_(select(agents.c.id).where(*mine)),
+    )
+
+    def count(query: Select[Any]) -> int:
+        return connection.execute(select(func.count()).select_from(query.subquery())).scalar_one()
+
+    def first(query: Select[Any]) -> tuple[int, ...]:
+        return tuple(
+            connection.execute(query.order_by(query.selected_columns.id).limit(MAX_COVERED)).scalars()
+        )
+
+    return Covered(
+        first(found_agents),
+        first(found_accounts),
+        count(found_agents),
+        count(found_accounts),
+        count(found_jobs),
+    )
+
+
+def _agents_of(target: Target) -> list[ColumnElement[bool]]:
+    match target.scope:
+        case SwitchScope.AGENT:
+            return [agents.c.id == ids.known(target.subject)]
+        case SwitchScope.USER:
+            return [agents.c.owner == target.subject]
+        case SwitchScope.CAMPAIGN:
+            return [false()]
+        case SwitchScope.GLOBAL:
+            return [true()]
 
 
 def _switch(row: Any) -> Switch:

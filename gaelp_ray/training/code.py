@@ -16,6 +16,7 @@ from typing import IO, Any
 import fsspec
 
 from gaelp_ray.domain import code
+from gaelp_ray.domain.errors import InvalidInput
 from gaelp_ray.domain.jobs import EndCause
 from gaelp_ray.training.links import leads_out
 from gaelp_ray.training.preparation import Ended, Preparation, ends
@@ -37,12 +38,14 @@ _WRONG = {
 def lay_out(working_dir: str | None, scratch: Path, preparation: Preparation, node: str) -> Path | None:
     """The folder to run in; None where the job names none.
 
-    To be called in ``preparation``'s work. Raises ``Ended`` where there is no such code, ``InvalidInput``
-    where the name cannot be one.
+    To be called in ``preparation``'s work. Raises ``Ended`` where there is no such code.
     """
     if working_dir is None:
         return None
-    found = code.read(working_dir)
+    try:
+        found = code.read(working_dir)
+    except InvalidInput as error:
+        raise _no_folder(working_dir, node, error.message) from None
     if found.address:
         archive = scratch / f"fetched{found.archive}"
         _fetch(found.address, archive, preparation)
@@ -66,12 +69,9 @@ def _on_this_node(found: code.Code, scratch: Path, preparation: Preparation, giv
             path.open("rb").close()
     except OSError as error:
         why = _WRONG.get(error.errno or 0, f"cannot be used ({error.strerror})")
-        raise _misconfigured(f"The working folder {_short(given)} {why} on the node {node}.") from error
+        raise _no_folder(given, node, f"it {why}.") from error
     if not (stat.S_ISREG(kind) and found.archive):
-        raise _misconfigured(
-            f"The working folder {_short(given)} is no folder on the node {node}, and no archive "
-            f"({', '.join(sorted(code.ARCHIVES))})."
-        )
+        raise _no_folder(given, node, f"nor is it an archive ({', '.join(sorted(code.ARCHIVES))}).")
     return _unpack(path, found.archive, scratch / "code", given, preparation)
 
 
@@ -255,6 +255,10 @@ def _of_tar(archive: Path) -> Iterator[_Entry]:
 
 def _short(name: str) -> str:
     return repr(name) if len(name) <= 300 else f"{name[:300]!r}..."
+
+
+def _no_folder(given: str, node: str, why: str) -> Ended:
+    return _misconfigured(f"The working folder {_short(given)} is no folder on the node {node}: {why}")
 
 
 def _misconfigured(message: str) -> Ended:

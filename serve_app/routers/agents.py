@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Annotated
 
-from fastapi import Response
+from fastapi import Path, Response
 
 from gaelp_ray.domain.agents import AgentStatus, AgentType
 from gaelp_ray.services import agents as service
 from gaelp_ray.store.agents import AgentFilter
 from serve_app.auth import Caller
 from serve_app.context import context
-from serve_app.paging import Cursor, Limit, before, next_cursor
+from serve_app.paging import Cursor, Limit, Pages
 from serve_app.respond import json_response
 from serve_app.routers.api import api_router
 from serve_app.routers.ids import Id
@@ -22,11 +23,15 @@ from serve_app.schemas.agents import (
     AgentPatch,
     RollbackIn,
     VersionIn,
-    VersionList,
     VersionOut,
+    VersionPage,
 )
 
 router = api_router("/agents", tag="agents")
+
+_AGENTS = Pages("agents")
+_VERSIONS = Pages("versions")
+Version = Annotated[str, Path(min_length=1, max_length=64)]
 
 
 @router.post("", status_code=201, response_model=AgentOut)
@@ -50,10 +55,8 @@ async def list_agents(
 ) -> Response:
     """Your agents, newest first; an admin sees everybody's."""
     wanted = AgentFilter(type=type, status=status, name=name)
-    found = await context().read(service.page, wanted, by=caller, before=before(cursor), limit=limit)
-    following = next_cursor([agent.id for agent in found], limit)
-    items = [AgentOut.of(agent) for agent in found]
-    return json_response(AgentPage.model_construct(items=items, next_cursor=following))
+    found = await context().read(service.page, wanted, by=caller, before=_AGENTS.before(cursor), limit=limit)
+    return _AGENTS.answer([(agent.id, AgentOut.of(agent)) for agent in found], limit)
 
 
 @router.get("/{agent_id}", response_model=AgentOut)
@@ -81,11 +84,19 @@ async def delete_agent(agent_id: Id, caller: Caller) -> None:
         context().wake_launcher(launcher)
 
 
-@router.get("/{agent_id}/versions", response_model=VersionList)
-async def list_versions(agent_id: Id, caller: Caller) -> Response:
+@router.get("/{agent_id}/versions", response_model=VersionPage)
+async def list_versions(agent_id: Id, caller: Caller, limit: Limit = 100, cursor: Cursor = None) -> Response:
     """Newest first."""
-    found = await context().read(service.versions, agent_id, by=caller)
-    return json_response(VersionList.model_construct(items=[VersionOut.of(v) for v in found]))
+    found = await context().read(
+        service.versions, agent_id, by=caller, before=_VERSIONS.before(cursor), limit=limit
+    )
+    return _VERSIONS.answer([(version.id, VersionOut.of(version)) for version in found], limit)
+
+
+@router.get("/{agent_id}/versions/{version}", response_model=VersionOut)
+async def get_version(agent_id: Id, version: Version, caller: Caller) -> Response:
+    """One version, in full."""
+    return json_response(VersionOut.of(await context().read(service.version, agent_id, version, by=caller)))
 
 
 @router.post("/{agent_id}/versions", status_code=201, response_model=VersionOut)

@@ -11,13 +11,15 @@ from gaelp_ray.domain.approvals import Purpose
 from gaelp_ray.services import approvals as service
 from serve_app.auth import Caller
 from serve_app.context import context
-from serve_app.paging import Cursor, Limit, after, next_cursor
+from serve_app.paging import Cursor, Limit, Pages
 from serve_app.respond import json_response
 from serve_app.routers.api import api_router
 from serve_app.routers.ids import Id
 from serve_app.schemas.approvals import ApprovalIn, ApprovalOut, ApprovalPage, VoteIn
 
 router = api_router("/approvals", tag="approvals")
+
+_APPROVALS = Pages("approvals")
 
 
 @router.post("", status_code=201, response_model=ApprovalOut)
@@ -42,12 +44,10 @@ async def list_approvals(
         now=datetime.now(UTC),
         purpose=purpose,
         subject=subject,
-        after=after(cursor),
+        after=_APPROVALS.after(cursor),
         limit=limit,
     )
-    following = next_cursor([approval.id for approval in found], limit)
-    items = [ApprovalOut.of(approval) for approval in found]
-    return json_response(ApprovalPage.model_construct(items=items, next_cursor=following))
+    return _APPROVALS.answer([(approval.id, ApprovalOut.of(approval)) for approval in found], limit)
 
 
 @router.get("/{approval_id}", response_model=ApprovalOut)

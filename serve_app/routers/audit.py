@@ -7,20 +7,26 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import Query, Response
-from pydantic import AwareDatetime
+from pydantic import Field
 
 from gaelp_ray.domain.audit import Seal
+from gaelp_ray.domain.ids import MAX_ID
 from gaelp_ray.services import audit as service
 from gaelp_ray.services import compliance
 from serve_app.auth import Caller
 from serve_app.context import context
-from serve_app.paging import Cursor, Limit, after, next_cursor
+from serve_app.paging import Cursor, Limit, Pages
 from serve_app.respond import json_response
 from serve_app.routers.api import api_router
+from serve_app.routers.ids import PLAIN
 from serve_app.schemas.audit import ProofOut, RecordOut, RecordPage, ReportOut
+from serve_app.schemas.common import Instant
 
 router = api_router("", tag="audit")
 
+_RECORDS = Pages("audit")
+
+After = Annotated[int, Field(ge=0, le=MAX_ID), PLAIN, Query()]
 Text = Annotated[str | None, Query(max_length=250)]
 
 
@@ -30,22 +36,21 @@ async def list_records(
     subject: Text = None,
     actor: Text = None,
     action: Text = None,
+    after: After = 0,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Response:
-    """Changes in the order in which they were made. Auditors only."""
+    """Changes in the order in which they were made, those numbered above `after`. Auditors only."""
     found = await context().read(
         service.page,
         by=caller,
         subject=subject,
         actor=actor,
         action=action,
-        after=after(cursor),
+        after=max(after, _RECORDS.after(cursor)),
         limit=limit,
     )
-    following = next_cursor([each.seal.seq for each in found], limit)
-    items = [RecordOut.of(each) for each in found]
-    return json_response(RecordPage.model_construct(items=items, next_cursor=following))
+    return _RECORDS.answer([(each.seal.seq, RecordOut.of(each)) for each in found], limit)
 
 
 @router.get("/audit/verify", response_model=ProofOut)
@@ -67,8 +72,8 @@ async def verify(
 )
 async def report(
     caller: Caller,
-    since: AwareDatetime,
-    until: AwareDatetime,
+    since: Instant,
+    until: Instant,
     form: Annotated[Literal["json", "csv"], Query(alias="format")] = "json",
 ) -> Response:
     """Spend, holds, violations, approvals, changes of limits and all other changes. Auditors only."""

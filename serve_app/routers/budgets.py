@@ -10,7 +10,6 @@ from typing import Annotated
 
 from fastapi import Path, Query, Response
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime
 
 from gaelp_ray.domain import periods, spreadsheets
 from gaelp_ray.domain.access import Principal
@@ -23,7 +22,7 @@ from serve_app import booking, keys
 from serve_app.auth import Caller
 from serve_app.context import context
 from serve_app.errors import body_of
-from serve_app.paging import Cursor, Limit, after, after_position, before, next_cursor, next_position
+from serve_app.paging import Cursor, Limit, Pages
 from serve_app.respond import json_response
 from serve_app.routers.api import api_router
 from serve_app.routers.ids import Id
@@ -54,9 +53,13 @@ from serve_app.schemas.budgets import (
     MemberOut,
     UsageOut,
 )
+from serve_app.schemas.common import Instant
 from serve_app.schemas.statements import BalanceOut, Format, LineOut, LinePage
 
-router = api_router("/budgets", tag="budgets", refusals=(402, 403, 409))
+router = api_router("/budgets", tag="budgets")
+
+_BUDGETS, _LINES = Pages("budgets"), Pages("statement")
+_ALERTS, _ALL_ALERTS = Pages("budget alerts"), Pages("all budget alerts")
 
 Key = Annotated[str, Path(max_length=200, description="As you named the hold, or in full as it is listed.")]
 
@@ -98,21 +101,21 @@ async def list_budgets(
         scope=scope,
         subject=subject,
         money=money,
-        after=before(cursor) or 0,
+        after=_BUDGETS.after(cursor),
         limit=limit,
     )
     items = [BudgetOut.of(account, [UsageOut.of(usage) for usage in usages]) for account, usages in found]
-    following = next_cursor([account.id for account, _ in found], limit)
-    return json_response(BudgetPage.model_construct(items=items, next_cursor=following))
+    return _BUDGETS.answer(zip([account.id for account, _ in found], items, strict=True), limit)
 
 
 @router.get("/alerts", response_model=AlertPage)
 async def list_all_alerts(caller: Caller, limit: Limit = 100, cursor: Cursor = None) -> Response:
     """Marks that budgets passed (50, 80, 95, 100 %), oldest first. Operators only."""
-    found = await context().read(service.all_alerts, by=caller, after=after_position(cursor), limit=limit)
-    following = next_position([position for position, _ in found], limit)
-    items = [AlertOut.of(position.id, alert) for position, alert in found]
-    return json_response(AlertPage.model_construct(items=items, next_cursor=following))
+    found = await context().read(
+        service.all_alerts, by=caller, after=_ALL_ALERTS.after_position(cursor), limit=limit
+    )
+    items = [(position.text, AlertOut.of(position.id, alert)) for position, alert in found]
+    return _ALL_ALERTS.answer(items, limit)
 
 
 @router.get("/{budget_id}", response_model=BudgetOut)
@@ -256,8 +259,8 @@ async def remove_member(budget_id: Id, user: User, caller: Caller) -> None:
 async def get_statement(
     budget_id: Id,
     caller: Caller,
-    since: Annotated[AwareDatetime | None, Query(description="30 days before `until`.")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="Now.")] = None,
+    since: Annotated[Instant | None, Query(description="30 days before `until`.")] = None,
+    until: Annotated[Instant | None, Query(description="Now.")] = None,
     format: Annotated[Format, Query(description="`csv` is all of it.")] = Format.JSON,  # noqa: A002
     limit: Limit = 100,
     cursor: Cursor = None,
@@ -272,21 +275,20 @@ async def get_statement(
     if format is Format.CSV:
         headers = {"Content-Disposition": f'attachment; filename="budget-{budget_id}.csv"'}
         return StreamingResponse(_csv(budget_id, caller, start, end), media_type="text/csv", headers=headers)
-    last = after(cursor)
+    last = _LINES.after(cursor)
     if last and since is None:
         start = ALWAYS.starts_at  # What comes after a page is shown, however long somebody takes to ask.
     bound = end if until is not None and until <= now else None
     found = await context().read(
         statements.statement, budget_id, since=start, until=bound, after=last, limit=limit
     )
-    items = [LineOut.of(line, partial(keys.shown, caller)) for line in found]
-    following = next_cursor([line.id for line in found], limit)
-    return json_response(LinePage.model_construct(items=items, next_cursor=following))
+    items = [(line.id, LineOut.of(line, partial(keys.shown, caller))) for line in found]
+    return _LINES.answer(items, limit)
 
 
 @router.get("/{budget_id}/balance", response_model=BalanceOut)
 async def get_balance(
-    budget_id: Id, caller: Caller, at: Annotated[AwareDatetime | None, Query(description="Now.")] = None
+    budget_id: Id, caller: Caller, at: Annotated[Instant | None, Query(description="Now.")] = None
 ) -> Response:
     """What was pending and posted at any moment."""
     await context().read(service.visible, budget_id, by=caller)
@@ -299,10 +301,10 @@ async def list_alerts(budget_id: Id, caller: Caller, limit: Limit = 100, cursor:
     """Marks of its limits that were passed (50, 80, 95, 100 %), oldest first; each once in a window, and
     again when the limit changes.
     """
-    found = await context().read(service.alerts, budget_id, by=caller, after=after(cursor), limit=limit)
-    following = next_cursor([alert_id for alert_id, _ in found], limit)
-    items = [AlertOut.of(alert_id, alert) for alert_id, alert in found]
-    return json_response(AlertPage.model_construct(items=items, next_cursor=following))
+    found = await context().read(
+        service.alerts, budget_id, by=caller, after=_ALERTS.after(cursor), limit=limit
+    )
+    return _ALERTS.answer([(alert_id, AlertOut.of(alert_id, alert)) for alert_id, alert in found], limit)
 
 
 async def _budget(budget_id: int, caller: Principal, status: int) -> Response:

@@ -6,17 +6,20 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Header, Query, Response
+from pydantic import Field
 
-from gaelp_ray.domain.jobs import JobState, JobStatus
+from gaelp_ray.domain.ids import MAX_ID
+from gaelp_ray.domain.jobs import PRIORITY_MAX, PRIORITY_MIN, JobState, JobStatus
 from gaelp_ray.services import jobs as service
 from gaelp_ray.services import submissions
 from gaelp_ray.store.jobs import JobFilter
 from serve_app.auth import Caller
 from serve_app.context import context
-from serve_app.paging import Cursor, Limit, before, next_cursor
+from serve_app.paging import Cursor, Limit, Pages
 from serve_app.respond import json_response
 from serve_app.routers.api import api_router
-from serve_app.routers.ids import Id
+from serve_app.routers.ids import PLAIN, Id, QueryId
+from serve_app.schemas.common import printable
 from serve_app.schemas.jobs import (
     AttemptList,
     AttemptOut,
@@ -34,10 +37,14 @@ from serve_app.schemas.jobs import (
 
 router = api_router("/jobs", tag="jobs")
 
+_JOBS = Pages("jobs")
+
 IdempotencyKey = Annotated[
-    str | None,
-    Header(min_length=1, max_length=200, description="Made by you; the same key is the same submission."),
+    Annotated[str, Field(min_length=1, max_length=200), printable(200)] | None,
+    Header(description="Made by you; the same key is the same submission."),
 ]
+Priority = Annotated[int, Field(ge=PRIORITY_MIN, le=PRIORITY_MAX), PLAIN, Query()]
+After = Annotated[int, Field(ge=0, le=MAX_ID), PLAIN, Query()]
 
 
 @router.post("", status_code=201, response_model=JobOut)
@@ -59,20 +66,18 @@ async def submit_job(body: JobIn, caller: Caller, idempotency_key: IdempotencyKe
 @router.get("", response_model=JobPage)
 async def list_jobs(
     caller: Caller,
-    agent_id: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
+    agent_id: QueryId | None = None,
     status: JobStatus | None = None,
     phase: JobState | None = None,
-    priority: Annotated[int | None, Query(ge=1, le=10)] = None,
+    priority: Priority | None = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
     """Your jobs, newest first; an admin sees everybody's."""
     wanted = JobFilter(agent_id=agent_id, status=status, phase=phase, priority=priority)
-    found = await context().read(service.page, wanted, by=caller, before=before(cursor), limit=limit)
+    found = await context().read(service.page, wanted, by=caller, before=_JOBS.before(cursor), limit=limit)
     now = datetime.now(UTC)
-    following = next_cursor([job.id for job in found], limit)
-    items = [JobOut.of(job, now) for job in found]
-    return json_response(JobPage.model_construct(items=items, next_cursor=following))
+    return _JOBS.answer([(job.id, JobOut.of(job, now)) for job in found], limit)
 
 
 @router.get("/{job_id}", response_model=JobOut)
@@ -85,8 +90,8 @@ async def get_job(job_id: Id, caller: Caller) -> Response:
 async def edit_job(job_id: Id, body: JobPatch, caller: Caller) -> Response:
     """Change a job that waits; it keeps its place by time of submission."""
     now = datetime.now(UTC)
-    terms = context().runtime.terms
-    job = await context().transact(service.edit, job_id, body.change(), by=caller, now=now, terms=terms)
+    defaults = context().runtime.job_defaults
+    job = await context().transact(service.edit, job_id, body.change(), by=caller, now=now, defaults=defaults)
     context().hint_scheduler()
     return json_response(JobOut.of(job, now))
 
@@ -119,9 +124,7 @@ async def cancel_job(job_id: Id, caller: Caller) -> Response:
 
 
 @router.get("/{job_id}/events", response_model=EventList)
-async def list_events(
-    job_id: Id, caller: Caller, after: Annotated[int, Query(ge=0, le=2**63 - 1)] = 0, limit: Limit = 200
-) -> Response:
+async def list_events(job_id: Id, caller: Caller, after: After = 0, limit: Limit = 200) -> Response:
     """Its changes of state, oldest first."""
     found = await context().read(service.events, job_id, by=caller, after=after, limit=limit)
     return json_response(EventList.model_construct(items=[EventOut.of(e) for e in found]))

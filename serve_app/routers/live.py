@@ -12,8 +12,9 @@ from typing import Any
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from fastapi.responses import FileResponse
 
+from gaelp_ray.domain import ids
 from gaelp_ray.domain.access import Principal
-from gaelp_ray.domain.errors import GaelpError, NotFound
+from gaelp_ray.domain.errors import GaelpError
 from gaelp_ray.services import agents as agent_service
 from gaelp_ray.services import jobs as job_service
 from gaelp_ray.store.jobs import JobFilter
@@ -21,9 +22,11 @@ from serve_app.auth import SUBPROTOCOL, authenticate, websocket_token
 from serve_app.context import context
 from serve_app.errors import status_of
 from serve_app.live import Subscriber
+from serve_app.route import Route, check_query
+from serve_app.routers.ids import Id
 from serve_app.schemas.jobs import JobOut
 
-router = APIRouter(tags=["live"])
+router = APIRouter(tags=["live"], route_class=Route)
 
 STATIC = Path(__file__).parent.parent / "static"
 #: Jobs shown in the greeting, newest first.
@@ -31,14 +34,14 @@ _GREETED_JOBS = 20
 
 
 @router.get("/live/{agent_id}", include_in_schema=False)
-async def live_page(agent_id: int) -> FileResponse:
+async def live_page(agent_id: Id) -> FileResponse:
     """A page that shows an agent learn; the token stays in the address's fragment, which is never sent."""
     del agent_id
     return FileResponse(STATIC / "live.html", headers={"Cache-Control": "no-cache"})
 
 
 @router.websocket("/ws/{agent_id}")
-async def watch_agent(socket: WebSocket, agent_id: int) -> None:
+async def watch_agent(socket: WebSocket, agent_id: str) -> None:
     """Metrics and changes of state of an agent, as JSON, from now on.
 
     Errors come as a last message ``{"type": "error", ...}`` and a close code of 4000 + the HTTP status.
@@ -47,11 +50,14 @@ async def watch_agent(socket: WebSocket, agent_id: int) -> None:
     await socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
     try:
         caller = authenticate(websocket_token(socket))
-        await _check(agent_id, caller)
+        check_query(socket, {})
+        watched = ids.read(agent_id, field="agent_id")
+        # A deleted agent's jobs may still be ending, and its history can be read.
+        agent_service.recorded(await context().agents.get(watched), watched, caller)
         # Watching begins before the greeting is read, so that nothing falls between the two.
         with context().followers.seat(caller.user):
-            async with context().live.subscribe(agent_id) as subscriber:
-                await _serve(socket, await _greeting(agent_id, caller), subscriber)
+            async with context().live.subscribe(watched) as subscriber:
+                await _serve(socket, await _greeting(watched, caller), subscriber)
     except GaelpError as error:
         await _refuse(socket, error)
 
@@ -62,12 +68,6 @@ async def _refuse(socket: WebSocket, error: GaelpError) -> None:
     with contextlib.suppress(WebSocketDisconnect, RuntimeError):
         await socket.send_json(last)
         await socket.close(4000 + status, error.message[:120])
-
-
-async def _check(agent_id: int, caller: Principal) -> None:
-    if not 1 <= agent_id < 2**63:
-        raise NotFound(f"There is no agent {agent_id}.")
-    agent_service.visible(await context().agents.get(agent_id), agent_id, caller)
 
 
 async def _serve(socket: WebSocket, greeting: dict[str, Any], subscriber: Subscriber) -> None:

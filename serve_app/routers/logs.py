@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import Query, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
+from pydantic import Field
 from starlette.types import Receive, Scope, Send
 
 from gaelp_ray.domain.access import Principal
@@ -17,19 +18,24 @@ from gaelp_ray.services import logs as service
 from serve_app.auth import Caller
 from serve_app.context import context
 from serve_app.routers.api import api_router
-from serve_app.routers.ids import Id
+from serve_app.routers.ids import PLAIN, Id
 
 router = api_router("/jobs", tag="jobs")
 
 POLL_S = 0.3
+
+Attempt = Annotated[
+    Annotated[int, Field(ge=1, le=10**6), PLAIN] | None, Query(description="By default the newest.")
+]
+Tail = Annotated[int, Field(ge=0, le=100_000), PLAIN, Query(description="Lines from the end.")]
 
 
 @router.get("/{job_id}/logs", response_class=PlainTextResponse)
 async def read_logs(
     job_id: Id,
     caller: Caller,
-    attempt: Annotated[int | None, Query(ge=1, le=10**6, description="By default the newest.")] = None,
-    tail: Annotated[int, Query(ge=0, le=100_000, description="Lines from the end.")] = 200,
+    attempt: Attempt = None,
+    tail: Tail = 200,
     follow: bool = False,
 ) -> Response:
     """What the job printed. With ``follow`` the answer goes on until the job, or the chosen attempt, ends."""

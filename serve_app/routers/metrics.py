@@ -3,39 +3,44 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
 
-from fastapi import Query, Response
-from pydantic import AwareDatetime
+from fastapi import Response
 
 from gaelp_ray.services import metrics as service
 from serve_app.auth import Caller
 from serve_app.context import context
-from serve_app.paging import Cursor, Limit, before, next_cursor
+from serve_app.paging import Cursor, Limit, Pages
 from serve_app.respond import json_response
 from serve_app.routers.api import api_router
-from serve_app.routers.ids import Id
+from serve_app.routers.ids import Id, QueryId
+from serve_app.schemas.common import Instant
 from serve_app.schemas.metrics import MetricOut, MetricPage, MetricsIn
 
 router = api_router("/agents", tag="metrics")
+
+_POINTS = Pages("metrics")
 
 
 @router.get("/{agent_id}/metrics", response_model=MetricPage)
 async def list_metrics(
     agent_id: Id,
     caller: Caller,
-    job_id: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
-    since: AwareDatetime | None = None,
+    job_id: QueryId | None = None,
+    since: Instant | None = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Response:
     """Its metrics over time, newest first."""
     found = await context().read(
-        service.page, agent_id, by=caller, job_id=job_id, since=since, before=before(cursor), limit=limit
+        service.page,
+        agent_id,
+        by=caller,
+        job_id=job_id,
+        since=since,
+        before=_POINTS.before(cursor),
+        limit=limit,
     )
-    following = next_cursor([point_id for point_id, _ in found], limit)
-    items = [MetricOut.of(point, point_id) for point_id, point in found]
-    return json_response(MetricPage.model_construct(items=items, next_cursor=following))
+    return _POINTS.answer([(point_id, MetricOut.of(point, point_id)) for point_id, point in found], limit)
 
 
 @router.post("/{agent_id}/metrics", status_code=201, response_model=MetricOut)

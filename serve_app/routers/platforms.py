@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Path, Query, Response
-from pydantic import AwareDatetime
+from pydantic import Field
 
 from gaelp_ray.services import platforms as service
 from serve_app.auth import Caller
 from serve_app.context import context
 from serve_app.respond import json_response
 from serve_app.routers.api import api_router
+from serve_app.schemas.common import Instant, printable
 from serve_app.schemas.platforms import (
     BookedList,
     BookedOut,
@@ -25,7 +26,7 @@ from serve_app.schemas.platforms import (
 
 router = api_router("/platforms", tag="platforms")
 
-Name = Annotated[str, Path(min_length=1, max_length=100)]
+Name = Annotated[str, Field(min_length=1, max_length=100), printable(100), Path()]
 
 
 @router.post("/{name}/reports", response_model=ReceivedOut)
@@ -40,8 +41,8 @@ async def receive_reports(name: Name, body: ReportsIn, caller: Caller) -> Respon
 async def list_differences(
     name: Name,
     caller: Caller,
-    since: AwareDatetime,
-    until: AwareDatetime,
+    since: Instant,
+    until: Instant,
     placed: Annotated[
         list[str] | None, Query(max_length=1000, description="Orders that were placed there; repeatable.")
     ] = None,

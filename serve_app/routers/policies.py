@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from fastapi import Path, Query, Response
+from pydantic import Field
 
 from gaelp_ray.domain import periods
 from gaelp_ray.domain.errors import InvalidInput
@@ -14,10 +15,10 @@ from gaelp_ray.domain.safety.policies import read as read_policy
 from gaelp_ray.services import policies as service
 from serve_app.auth import Caller
 from serve_app.context import context
-from serve_app.paging import Cursor, Limit, after, next_cursor
+from serve_app.paging import Cursor, Limit, Pages
 from serve_app.respond import json_response
 from serve_app.routers.api import api_router
-from serve_app.routers.ids import Id
+from serve_app.routers.ids import PLAIN, Id
 from serve_app.schemas.policies import (
     DryRunIn,
     DryRunOut,
@@ -30,8 +31,12 @@ from serve_app.schemas.policies import (
 
 router = api_router("", tag="policies")
 
+_POLICIES = Pages("policies")
+
 Name = Annotated[str, Path(max_length=128)]
-Version = Annotated[int | None, Query(ge=1, le=2**31 - 1, description="The newest unless named.")]
+Version = Annotated[
+    Annotated[int, Field(ge=1, le=2**31 - 1), PLAIN] | None, Query(description="The newest unless named.")
+]
 
 #: How far back a dry run looks that is told no span.
 _SPAN = timedelta(days=30)
@@ -45,10 +50,9 @@ async def list_policies(
     cursor: Cursor = None,
 ) -> Response:
     """Every version of every policy, in the order in which they were written."""
-    found = await context().read(service.page, name=name, after=after(cursor), limit=limit)
+    found = await context().read(service.page, name=name, after=_POLICIES.after(cursor), limit=limit)
     places = await context().read(service.places, found)
-    following = next_cursor([policy.id for policy in found], limit)
-    return json_response(PolicyPage.of(found, places, following))
+    return _POLICIES.answer([(policy.id, PolicyOut.of(policy, places[policy.id])) for policy in found], limit)
 
 
 @router.post("/policies:dry-run", response_model=DryRunOut)

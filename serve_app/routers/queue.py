@@ -7,13 +7,13 @@ from typing import Annotated
 
 from fastapi import Query, Response
 
-from gaelp_ray.domain.costs import expected
 from gaelp_ray.domain.errors import Unavailable
 from gaelp_ray.domain.jobs import JobState
 from gaelp_ray.services import jobs as job_service
 from gaelp_ray.services import scheduling, submissions
 from serve_app.auth import Caller
 from serve_app.context import context
+from serve_app.paging import Limit
 from serve_app.respond import json_response
 from serve_app.routers.api import api_router
 from serve_app.routers.ids import Id
@@ -67,16 +67,16 @@ async def plan_job(body: JobIn, caller: Caller) -> Response:
     )
     cost = CostOut.model_construct(
         booked_micros=0,
-        expected_micros=expected(runtime.prices, draft.request, draft.expected_s),
-        expected_p90_micros=expected(runtime.prices, draft.request, draft.expected_p90_s),
+        expected_micros=draft.forecast.cost_micros,
+        expected_p90_micros=draft.forecast.p90_cost_micros,
     )
-    return json_response(ExplanationOut.of(await context().ask_scheduler("dry_run", draft), cost))
+    return json_response(ExplanationOut.of(await context().ask_scheduler("dry_run", draft.job), cost))
 
 
 @router.get("/queue", response_model=QueueOut)
 async def report_queue(
     caller: Caller,
-    limit: Annotated[int, Query(ge=1, le=1000, description="Heads, users and teams shown at most.")] = 50,
+    limit: Annotated[Limit, Query(description="Heads, users and teams shown at most.")] = 50,
 ) -> Response:
     """The queue as the last plan left it, for operators: admins only."""
     caller.require_admin()

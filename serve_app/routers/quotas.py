@@ -6,21 +6,23 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from fastapi import Path, Query, Response
-from pydantic import AwareDatetime
+from pydantic import Field
 
-from gaelp_ray.domain import periods
-from gaelp_ray.domain.errors import InvalidInput
+from gaelp_ray.domain import cursors, periods
 from gaelp_ray.domain.quotas import QuotaKind
 from gaelp_ray.services import quotas as service
-from gaelp_ray.store.quotas import StoredQuota
 from serve_app.auth import Caller
 from serve_app.context import context
-from serve_app.paging import Limit
+from serve_app.paging import Cursor, Limit, Pages
 from serve_app.respond import json_response
 from serve_app.routers.api import api_router
+from serve_app.routers.ids import PLAIN
+from serve_app.schemas.common import Instant
 from serve_app.schemas.quotas import Members, QuotaIn, QuotaOut, QuotaPage, UsageHistoryOut, UsageOut
 
 router = api_router("/quotas", tag="quotas")
+
+_QUOTAS = Pages("quotas")
 
 Name = Annotated[
     str, Path(max_length=128, description="The user or team; `*` is every user without his own.")
@@ -35,15 +37,12 @@ async def list_quotas(
     caller: Caller,
     kind: QuotaKind | None = None,
     limit: Limit = 100,
-    cursor: Annotated[
-        str | None, Query(max_length=140, description="`next_cursor` of the page before.")
-    ] = None,
+    cursor: Cursor = None,
 ) -> Response:
     """Quotas that were set, by kind and name; you see your own, your team's and the default, an admin all."""
     found = await context().read(service.page, by=caller, kind=kind, after=_after(cursor), limit=limit)
-    following = _cursor(found[-1]) if len(found) == limit else None
-    items = [QuotaOut.of(each) for each in found]
-    return json_response(QuotaPage.model_construct(items=items, next_cursor=following))
+    items = [(f"{each.quota.kind}:{each.quota.name}", QuotaOut.of(each)) for each in found]
+    return _QUOTAS.answer(items, limit)
 
 
 @router.get("/{members}/{name}", response_model=QuotaOut)
@@ -81,9 +80,9 @@ async def get_usage_history(
     name: Name,
     caller: Caller,
     resource: str = "gpu",
-    since: Annotated[AwareDatetime | None, Query(description="A day before `until`.")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="Now.")] = None,
-    buckets: Annotated[int, Query(ge=1, le=service.MAX_BUCKETS)] = 24,
+    since: Annotated[Instant | None, Query(description="A day before `until`.")] = None,
+    until: Annotated[Instant | None, Query(description="Now.")] = None,
+    buckets: Annotated[int, Field(ge=1, le=service.MAX_BUCKETS), PLAIN, Query()] = 24,
 ) -> Response:
     """What was held on average in each of so many equal spans."""
     now = datetime.now(UTC)
@@ -102,14 +101,11 @@ async def get_usage_history(
     return json_response(UsageHistoryOut.of(resource, points))
 
 
-def _cursor(last: StoredQuota) -> str:
-    return f"{last.quota.kind}:{last.quota.name}"
-
-
 def _after(cursor: str | None) -> tuple[QuotaKind, str] | None:
-    if not cursor:
+    place = _QUOTAS.position(cursor)
+    if place is None:
         return None
-    kind, _, name = cursor.partition(":")
-    if kind not in list(QuotaKind):
-        raise InvalidInput("`cursor` must be the `next_cursor` of the page before.")
+    kind, _, name = place.partition(":")
+    if kind not in set(QuotaKind) or "\x00" in name:
+        raise cursors.foreign()
     return QuotaKind(kind), name

@@ -10,13 +10,15 @@ from fastapi import Query, Response
 from gaelp_ray.services import ramps as service
 from serve_app.auth import Caller
 from serve_app.context import context
-from serve_app.paging import Cursor, Limit, before, next_cursor
+from serve_app.paging import Cursor, Limit, Pages
 from serve_app.respond import json_response
 from serve_app.routers.api import api_router
-from serve_app.routers.ids import Id
+from serve_app.routers.ids import Id, QueryId
 from serve_app.schemas.ramps import RampIn, RampOut, RampPage, RollBackIn
 
 router = api_router("/ramps", tag="ramps")
+
+_RAMPS = Pages("ramps")
 
 
 @router.post("", status_code=201, response_model=RampOut)
@@ -39,20 +41,19 @@ async def start_ramp(body: RampIn, caller: Caller) -> Response:
 @router.get("", response_model=RampPage)
 async def list_ramps(
     caller: Caller,
-    agent_id: Annotated[int | None, Query(ge=1, le=2**63 - 1, description="Ended ones too.")] = None,
+    agent_id: Annotated[QueryId | None, Query(description="Ended ones too.")] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Response:
     """Those that still go up or back; with `agent_id` all of an agent, newest first."""
+    place = _RAMPS.before(cursor)
     if agent_id is None:
-        found, following = await context().read(service.live, by=caller), None
+        live = await context().read(service.live, by=caller)
+        found = [ramp for ramp in live if place is None or ramp.id < place]
+        found = sorted(found, key=lambda ramp: -ramp.id)[:limit]
     else:
-        found = await context().read(
-            service.of_agent, agent_id, by=caller, before=before(cursor), limit=limit
-        )
-        following = next_cursor([ramp.id for ramp in found], limit)
-    items = [RampOut.of(ramp) for ramp in found]
-    return json_response(RampPage.model_construct(items=items, next_cursor=following))
+        found = await context().read(service.of_agent, agent_id, by=caller, before=place, limit=limit)
+    return _RAMPS.answer([(ramp.id, RampOut.of(ramp)) for ramp in found], limit)
 
 
 @router.get("/{ramp_id}", response_model=RampOut)

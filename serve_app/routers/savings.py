@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from fastapi import Query, Response
-from pydantic import AwareDatetime
 
 from gaelp_ray.domain import periods
 from gaelp_ray.services import savings as service
@@ -14,6 +13,7 @@ from serve_app.auth import Caller
 from serve_app.context import context
 from serve_app.respond import json_response
 from serve_app.routers.api import api_router
+from serve_app.schemas.common import Instant
 from serve_app.schemas.savings import SavingsOut
 
 router = api_router("", tag="savings")
@@ -25,8 +25,8 @@ _SPAN = timedelta(days=30)
 @router.get("/savings", response_model=SavingsOut)
 async def report_savings(
     caller: Caller,
-    since: Annotated[AwareDatetime | None, Query(description="30 days before `until`.")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="Now.")] = None,
+    since: Annotated[Instant | None, Query(description="30 days before `until`.")] = None,
+    until: Annotated[Instant | None, Query(description="Now.")] = None,
 ) -> Response:
     """What your jobs on spot nodes saved against on-demand ones, by the price table; an admin sees all."""
     now = datetime.now(UTC)

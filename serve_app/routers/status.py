@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -17,14 +17,15 @@ from gaelp_ray.domain.budgets import Usage
 from gaelp_ray.domain.errors import Unavailable
 from gaelp_ray.domain.ledger import Account
 from gaelp_ray.domain.resources import Resources
-from gaelp_ray.observability.metrics import AGENTS, BUDGET_LIMIT, BUDGET_USED, JOBS
-from gaelp_ray.services import accounts, scheduling
+from gaelp_ray.observability.metrics import AGENTS, BUDGET_LIMIT, BUDGET_USED, BUDGETS, JOBS
+from gaelp_ray.services import accounts, duties, roles, scheduling
 from gaelp_ray.services import status as service
 from gaelp_ray.services.status import Status
 from gaelp_ray.store.leases import Lease
-from serve_app.auth import Caller
+from serve_app.auth import Caller, principal
 from serve_app.context import context
 from serve_app.respond import json_response
+from serve_app.route import Route
 from serve_app.routers.api import api_router
 from serve_app.schemas.status import (
     AgentsOut,
@@ -32,17 +33,21 @@ from serve_app.schemas.status import (
     HealthOut,
     ReadyOut,
     SchedulerOut,
+    SetAsideOut,
     StatusOut,
 )
 
 router = api_router("", tag="status")
-root_router = APIRouter(tags=["status"])
+root_router = APIRouter(tags=["status"], route_class=Route)
+#: What duties could not do that is shown.
+_FAILURES = 50
 
 
 @router.get("/status", response_model=StatusOut)
-async def get_status(_caller: Caller) -> Response:
-    """The system at a glance: cluster, jobs, agents, scheduler."""
+async def get_status(caller: Caller) -> Response:
+    """The system at a glance: cluster, jobs, agents, scheduler, and what was set aside."""
     found = await context().read(service.status)
+    failures = await context().read(duties.page, limit=_FAILURES) if caller.admin else []
     nodes = await context().nodes()
     total = sum((node.total for node in nodes), Resources())
     body = StatusOut(
@@ -57,6 +62,8 @@ async def get_status(_caller: Caller) -> Response:
         phases=found.phases,
         agents=AgentsOut(total=sum(found.agents_by_type.values()), by_type=found.agents_by_type),
         scheduler=_scheduler(found.leader),
+        set_aside=found.set_aside,
+        failures=[SetAsideOut.of(each) for each in failures],
     )
     return json_response(body)
 
@@ -67,7 +74,7 @@ async def health() -> Response:
     return json_response(HealthOut(status="ok"))
 
 
-@root_router.get("/ready", response_model=ReadyOut)
+@root_router.get("/ready", response_model=ReadyOut, responses={503: {"model": ReadyOut}})
 async def ready() -> Response:
     """Whether the service can do its work: the database answers and a scheduler leads."""
     try:
@@ -80,18 +87,24 @@ async def ready() -> Response:
 
 
 @root_router.get("/metrics", response_class=Response, include_in_schema=False)
-async def prometheus() -> Response:
-    """What the database knows, for Prometheus; what processes know is at Ray's own exporter."""
+async def prometheus(request: Request) -> Response:
+    """What the database knows, for Prometheus; what processes know is at Ray's own exporter.
+
+    Totals, and for a token of an admin, operator or auditor the figures of each account.
+    """
+    in_full = context().settings.metrics_open
+    if "authorization" in request.headers:
+        in_full = await context().read(roles.may_see_accounts, by=await principal(request)) or in_full
     found = await context().read(service.status)
     usages = await context().read(accounts.limited, now=datetime.now(UTC))
     registry = CollectorRegistry()
-    registry.register(_Truths(found, usages))
+    registry.register(_Truths(found, usages, in_full=in_full))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
 class _Truths(Collector):
-    def __init__(self, status: Status, usages: list[tuple[Account, Usage]]) -> None:
-        self._status, self._usages = status, usages
+    def __init__(self, status: Status, usages: list[tuple[Account, Usage]], *, in_full: bool) -> None:
+        self._status, self._usages, self._in_full = status, usages, in_full
 
     def collect(self) -> Iterable[Metric]:
         jobs = GaugeMetricFamily(JOBS.name, JOBS.description, labels=["phase"])
@@ -102,9 +115,14 @@ class _Truths(Collector):
         for kind, count in self._status.agents_by_type.items():
             agents.add_metric([kind], count)
         yield agents
-        yield from self._budgets()
+        budgets = GaugeMetricFamily(BUDGETS.name, BUDGETS.description, labels=BUDGETS.labels)
+        for state, count in _states(usage for _, usage in self._usages).items():
+            budgets.add_metric([state], count)
+        yield budgets
+        if self._in_full:
+            yield from self._accounts()
 
-    def _budgets(self) -> Iterator[Metric]:
+    def _accounts(self) -> Iterator[Metric]:
         """By number, not by name: whoever may scrape need not know whose they are."""
         limits = GaugeMetricFamily(BUDGET_LIMIT.name, BUDGET_LIMIT.description, labels=BUDGET_LIMIT.labels)
         used = GaugeMetricFamily(BUDGET_USED.name, BUDGET_USED.description, labels=BUDGET_USED.labels)
@@ -115,6 +133,15 @@ class _Truths(Collector):
             used.add_metric([*named, "posted"], usage.posted_micros)
         yield limits
         yield used
+
+
+def _states(usages: Iterable[Usage]) -> Mapping[str, int]:
+    """How many windows are within their limit, nearly spent (over 95 %), or passed."""
+    found = dict.fromkeys(("within", "nearly", "passed"), 0)
+    for usage in usages:
+        used, limit = usage.pending_micros + usage.posted_micros, usage.limit_micros or 0
+        found["passed" if used > limit else "nearly" if used * 100 > limit * 95 else "within"] += 1
+    return found
 
 
 def _ping(connection: Connection) -> Lease | None:

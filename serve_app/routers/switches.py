@@ -28,11 +28,12 @@ async def engage(body: SwitchIn, caller: Caller) -> Response:
     """Stop it: when this answers, no hold that is asked for is granted any more.
 
     You may stop yourself and your agents, an operator everything. One that is engaged stays as it is.
+    A user or campaign may be stopped that nobody has heard of yet; ``covers`` says what is stopped now.
     """
     switch = await context().transact(
         service.engage, body.target(), reason=body.reason, by=caller, now=datetime.now(UTC)
     )
-    return json_response(SwitchOut.of(switch))
+    return json_response(SwitchOut.of(switch, await context().read(service.covered, switch.target)))
 
 
 @router.post("/release", response_model=SwitchOut)
@@ -41,4 +42,4 @@ async def release(body: SwitchIn, caller: Caller) -> Response:
     switch = await context().transact(
         service.release, body.target(), reason=body.reason, by=caller, now=datetime.now(UTC)
     )
-    return json_response(SwitchOut.of(switch))
+    return json_response(SwitchOut.of(switch, await context().read(service.covered, switch.target)))

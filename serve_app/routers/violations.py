@@ -5,20 +5,22 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from fastapi import Response
-from pydantic import AwareDatetime
 
 from gaelp_ray.domain.safety.verdicts import Severity
 from gaelp_ray.services import reviews as service
 from gaelp_ray.store.reviews import Violation
 from serve_app.auth import Caller
 from serve_app.context import context
-from serve_app.paging import Cursor, Limit, after_position, next_position
+from serve_app.paging import Cursor, Limit, Pages
 from serve_app.respond import json_response
 from serve_app.routers.api import api_router
 from serve_app.routers.ids import Id
+from serve_app.schemas.common import Instant
 from serve_app.schemas.violations import CountList, ViolationOut, ViolationPage
 
 router = api_router("", tag="violations")
+
+_VIOLATIONS = Pages("violations")
 
 #: What is counted when no span is named.
 _SPAN = timedelta(hours=24)
@@ -28,8 +30,8 @@ _SPAN = timedelta(hours=24)
 async def list_violations(
     caller: Caller,
     severity: Severity | None = None,
-    since: AwareDatetime | None = None,
-    until: AwareDatetime | None = None,
+    since: Instant | None = None,
+    until: Instant | None = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Response:
@@ -40,14 +42,14 @@ async def list_violations(
         severity=severity,
         since=since,
         until=until,
-        after=after_position(cursor),
+        after=_VIOLATIONS.after_position(cursor),
         limit=limit,
     )
     return _page(found, limit)
 
 
 @router.get("/violations/counts", response_model=CountList)
-async def count_violations(caller: Caller, since: AwareDatetime | None = None) -> Response:
+async def count_violations(caller: Caller, since: Instant | None = None) -> Response:
     """How many of each severity and code, by default in the last day. Auditors only."""
     begin = since or datetime.now(UTC) - _SPAN
     found = await context().read(service.violation_counts, since=begin, by=caller)
@@ -59,8 +61,8 @@ async def list_violations_of_agent(
     agent_id: Id,
     caller: Caller,
     severity: Severity | None = None,
-    since: AwareDatetime | None = None,
-    until: AwareDatetime | None = None,
+    since: Instant | None = None,
+    until: Instant | None = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Response:
@@ -72,13 +74,11 @@ async def list_violations_of_agent(
         severity=severity,
         since=since,
         until=until,
-        after=after_position(cursor),
+        after=_VIOLATIONS.after_position(cursor),
         limit=limit,
     )
     return _page(found, limit)
 
 
 def _page(found: list[Violation], limit: int) -> Response:
-    following = next_position([each.position for each in found], limit)
-    items = [ViolationOut.of(each) for each in found]
-    return json_response(ViolationPage.model_construct(items=items, next_cursor=following))
+    return _VIOLATIONS.answer([(each.position.text, ViolationOut.of(each)) for each in found], limit)

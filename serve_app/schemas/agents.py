@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
@@ -19,7 +19,7 @@ from gaelp_ray.domain.agents import (
 )
 from gaelp_ray.domain.money import micros_from_units, units_from_micros
 from gaelp_ray.domain.resources import parse_resources
-from serve_app.schemas.common import In, Items, Json, Number, Out
+from serve_app.schemas.common import In, Items, Json, LeftOut, Number, Out, Patch, Quantities
 
 _SEED_AGENT: JsonDict = {
     "name": "campaign-optimizer-v2",
@@ -44,10 +44,10 @@ class VersionIn(In):
         description="The job's code: a folder or archive that every node sees, or an archive's address.",
     )
     config: Json = Field(default_factory=dict)
-    requirements: list[str] = Field(
-        default_factory=list, description="Packages as PEP 508 has them: `torch>=2.4`."
+    requirements: list[Annotated[str, Field(max_length=1000)]] = Field(
+        default_factory=list, max_length=500, description="Packages as PEP 508 has them: `torch>=2.4`."
     )
-    resource_requirements: dict[str, str | int | float] = Field(
+    resource_requirements: Quantities = Field(
         default_factory=dict,
         description="Kubernetes quantities: cpu, memory, gpu, storage.",
         examples=[{"cpu": "500m", "memory": "2Gi", "gpu": "1"}],
@@ -91,18 +91,20 @@ class AgentIn(VersionIn):
         )
 
 
-class AgentPatch(In):
+class AgentPatch(Patch):
     """What may change on an agent; a field that is left out stays as it is."""
 
+    clearable = frozenset({"description", "budget_limit"})
+
     status: AgentStatus | None = None
-    description: str | None = Field(default=None, max_length=10_000)
-    budget_limit: Number | None = None
+    description: str | None = Field(default=None, max_length=10_000, description="`null` takes it away.")
+    budget_limit: Number | None = Field(default=None, description="`null` lifts the limit.")
 
     def fields(self) -> dict[str, Any]:
         given = self.model_fields_set
         changes: dict[str, Any] = {}
-        if "description" in given and self.description is not None:
-            changes["description"] = self.description
+        if "description" in given:
+            changes["description"] = self.description or ""
         if "budget_limit" in given:
             changes["budget_limit_micros"] = _limit(self.budget_limit)
         return changes
@@ -118,11 +120,12 @@ class VersionOut(Out):
     entrypoint: str
     docker_image: str | None
     working_dir: str | None
-    config: dict[str, Any]
-    requirements: list[str]
+    config: dict[str, Any] | None
+    requirements: list[str] | None
     resource_requirements: dict[str, str]
-    environment_vars: dict[str, str]
-    secrets: dict[str, str]
+    environment_vars: dict[str, str] | None
+    secrets: dict[str, str] | None
+    left_out: LeftOut
     created_by: str
     created_at: datetime
 
@@ -132,7 +135,7 @@ class VersionOut(Out):
             agent_id=version.agent_id,
             created_by=version.created_by,
             created_at=version.created_at,
-            **_spec_fields(version.spec),
+            **_spec_fields(version),
         )
 
 
@@ -147,11 +150,12 @@ class AgentOut(Out):
     entrypoint: str
     docker_image: str | None
     working_dir: str | None
-    config: dict[str, Any]
-    requirements: list[str]
+    config: dict[str, Any] | None
+    requirements: list[str] | None
     resource_requirements: dict[str, str]
-    environment_vars: dict[str, str]
-    secrets: dict[str, str]
+    environment_vars: dict[str, str] | None
+    secrets: dict[str, str] | None
+    left_out: LeftOut
     budget_limit: float | None
     budget_spent: float
     created_at: datetime
@@ -171,7 +175,7 @@ class AgentOut(Out):
             budget_spent=units_from_micros(agent.budget_spent_micros),
             created_at=agent.created_at,
             updated_at=agent.updated_at,
-            **_spec_fields(agent.current.spec),
+            **_spec_fields(agent.current),
         )
 
 
@@ -179,12 +183,13 @@ class AgentPage(Items):
     items: list[AgentOut]
 
 
-class VersionList(Out):
+class VersionPage(Items):
     items: list[VersionOut]
 
 
-def _spec_fields(spec: VersionSpec) -> dict[str, Any]:
-    return {
+def _spec_fields(version: AgentVersion) -> dict[str, Any]:
+    spec = version.spec
+    fields = {
         "version": spec.version,
         "entrypoint": spec.entrypoint,
         "docker_image": spec.docker_image,
@@ -194,7 +199,9 @@ def _spec_fields(spec: VersionSpec) -> dict[str, Any]:
         "resource_requirements": spec.resources.to_quantities(),
         "environment_vars": spec.environment_vars,
         "secrets": spec.secrets,
+        "left_out": sorted(version.left_out),
     }
+    return fields | dict.fromkeys(version.left_out)
 
 
 def _limit(units: float | None) -> int | None:

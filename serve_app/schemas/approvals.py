@@ -9,7 +9,7 @@ from pydantic import Field
 from gaelp_ray.domain.approvals import MAX_TTL, TWO_PEOPLE, Approval, ApprovalState, NewApproval, Purpose
 from gaelp_ray.domain.ledger import MAX_REASON
 from gaelp_ray.domain.windows import Period
-from serve_app.schemas.common import In, Items, Number, Out, WholeNumber
+from serve_app.schemas.common import CurrencyCode, In, Items, Number, Out, WholeNumber
 
 
 class ApprovalIn(In):
@@ -20,7 +20,7 @@ class ApprovalIn(In):
     )
     reason: str = Field(min_length=1, max_length=MAX_REASON)
     amount_micros: WholeNumber | None = Field(default=None, description="The most that it is good for.")
-    currency: str | None = None
+    currency: CurrencyCode | None = None
     period: Period | None = Field(default=None, description="Of a limit: which one.")
     change: str | None = Field(
         default=None,

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from gaelp_ray.domain import ledger
+from gaelp_ray.domain import ledger, names
 from gaelp_ray.domain.errors import InvalidInput
 from gaelp_ray.domain.ledger import (
     MAX_TTL,
@@ -22,7 +22,7 @@ from gaelp_ray.domain.ledger import (
 from gaelp_ray.domain.safety.verdicts import Allow, Clip
 from gaelp_ray.services.budgets import Purse
 from gaelp_ray.services.reviews import Admission, Reported
-from serve_app.schemas.common import In, Micros, Number, Out
+from serve_app.schemas.common import CurrencyCode, In, Instant, Micros, Number, Out, by
 
 #: How a stored key is shown to the caller.
 Shown = Callable[[str], str]
@@ -59,21 +59,24 @@ _OPERATIONS: JsonDict = {
 }
 
 
-def printable(value: str) -> str:
-    """What the database cannot hold would fail the reads of others, which are answered together."""
-    if not value.isprintable():
-        raise ValueError("must be printable characters")
-    return value
+def _campaign(name: str) -> str | None:
+    """Empty is no campaign."""
+    return by(names.campaign)(name) if name else None
 
 
 Key = Annotated[str, Field(description="Yours; the same with the same body is answered again.")]
 
 Campaign = Annotated[
-    Annotated[str, Field(max_length=200), AfterValidator(printable)] | None,
-    Field(description="Its budget is bound as well, if you are a member of it or an operator."),
+    Annotated[str, AfterValidator(_campaign)] | None,
+    Field(
+        description="Its budget is bound as well, if you are a member of it or an operator; in whatever case "
+        "it is written."
+    ),
 ]
 
-Currency = Annotated[str | None, Field(description="By default that of the budget; another is refused.")]
+Currency = Annotated[
+    CurrencyCode | None, Field(description="By default that of the budget; another is refused.")
+]
 
 
 class ActionIn(In):
@@ -81,7 +84,7 @@ class ActionIn(In):
 
     bid_micros: Micros | None = None
     region: str | None = Field(default=None, max_length=20, description="ISO 3166: `DE`, `US-CA`.")
-    categories: list[str] = Field(default_factory=list, max_length=100)
+    categories: list[Annotated[str, Field(max_length=100)]] = Field(default_factory=list, max_length=100)
 
 
 class ReportedIn(In):
@@ -89,7 +92,9 @@ class ReportedIn(In):
 
     profit_micros: Micros | None = None
     peak_profit_micros: Micros | None = None
-    series: dict[str, Annotated[list[Number], Field(max_length=_MAX_VALUES)]] = Field(
+    series: dict[
+        Annotated[str, Field(max_length=100)], Annotated[list[Number], Field(max_length=_MAX_VALUES)]
+    ] = Field(
         default_factory=dict, max_length=_MAX_SERIES, description="Recent values by metric, oldest first."
     )
 
@@ -162,7 +167,7 @@ class SpendIn(In):
     key: Key
     amount_micros: Micros
     currency: Currency = None
-    occurred_at: AwareDatetime | None = Field(default=None, description="When, if not now.")
+    occurred_at: Instant | None = Field(default=None, description="When, if not now.")
     campaign: Campaign = None
 
     def spend(self, key: str, purse: Purse) -> ledger.Spend:
@@ -182,7 +187,7 @@ class CorrectionIn(In):
     key: Key
     delta_micros: Micros
     currency: Currency = None
-    counted_at: AwareDatetime | None = Field(
+    counted_at: Instant | None = Field(
         default=None,
         description="A moment in the windows that are to be corrected; by default that of the hold.",
     )

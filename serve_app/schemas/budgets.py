@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from gaelp_ray.domain.budgets import Alert, Projection, Usage
@@ -15,7 +15,7 @@ from gaelp_ray.domain.ledger import (
     Scope,
 )
 from gaelp_ray.domain.windows import ALWAYS, Period
-from serve_app.schemas.common import In, Items, Micros, Out
+from serve_app.schemas.common import In, Instant, Items, Micros, Out
 
 _OPEN: JsonDict = {
     "scope": "team",
@@ -37,7 +37,7 @@ class BudgetIn(In):
     money: Money
     currency: str | None = Field(default=None, description="ISO 4217; by default that of the service.")
     timezone: str = Field(default="UTC", description="Whose days and months the limits go by.")
-    closes_at: AwareDatetime | None = Field(default=None, description="From then on it takes no new holds.")
+    closes_at: Instant | None = Field(default=None, description="From then on it takes no new holds.")
     limits_micros: dict[Period, Micros | None] = Field(
         default_factory=dict, description="By period; null counts without limiting."
     )

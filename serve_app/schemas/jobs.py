@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from gaelp_ray.domain.attempts import Attempt
 from gaelp_ray.domain.checkpoints import CheckpointRecord
 from gaelp_ray.domain.errors import InvalidInput
 from gaelp_ray.domain.events import JobEventRecord
+from gaelp_ray.domain.forecast import LONGEST_S
 from gaelp_ray.domain.jobs import (
+    MAX_RETRIES,
     PRIORITY_DEFAULT,
     PRIORITY_MAX,
     PRIORITY_MIN,
@@ -30,7 +32,21 @@ from gaelp_ray.domain.ledger import Money
 from gaelp_ray.domain.requests import MAX_WORKERS, Spot
 from gaelp_ray.domain.scheduling import WaitCode
 from gaelp_ray.store.jobs import JobFilter
-from serve_app.schemas.common import Flag, In, Items, Json, Number, Out, WholeNumber
+from serve_app.schemas.common import (
+    BodyId,
+    Flag,
+    In,
+    Instant,
+    Items,
+    Json,
+    LeftOut,
+    Number,
+    Out,
+    Patch,
+    Quantities,
+    UserName,
+    WholeNumber,
+)
 
 _SEED_JOB: JsonDict = {
     "agent_id": 1,
@@ -39,13 +55,10 @@ _SEED_JOB: JsonDict = {
     "hyperparameters": {"epochs": 10, "learning_rate": 0.001},
     "training_config": {},
 }
-_MAX_ID = 2**63 - 1
-MAX_SECONDS = 10**9
 
-AgentId = Annotated[WholeNumber, Field(ge=1, le=_MAX_ID)]
 Priority = Annotated[WholeNumber, Field(ge=PRIORITY_MIN, le=PRIORITY_MAX, description="10 is the highest.")]
-Seconds = Annotated[Number, Field(gt=0, le=MAX_SECONDS)]
-Retries = Annotated[WholeNumber, Field(ge=0, le=1000)]
+Seconds = Annotated[Number, Field(gt=0, le=LONGEST_S)]
+Retries = Annotated[WholeNumber, Field(ge=0, le=MAX_RETRIES)]
 
 
 class JobIn(In):
@@ -53,13 +66,13 @@ class JobIn(In):
 
     model_config = ConfigDict(json_schema_extra={"examples": [_SEED_JOB]})
 
-    agent_id: AgentId
+    agent_id: BodyId
     name: str = "job"
     priority: Priority = PRIORITY_DEFAULT
     hyperparameters: Json = Field(default_factory=dict)
     training_config: Json = Field(default_factory=dict, description="Overlays the version's `config`.")
     entrypoint: str | None = Field(default=None, description="As the agent's version says, when absent.")
-    resource_requirements: dict[str, str | int | float] | None = None
+    resource_requirements: Quantities | None = None
     environment_vars: dict[str, str] = Field(default_factory=dict)
     seed: WholeNumber = Field(default=0, ge=0, le=2**63 - 1)
     timeout_seconds: Seconds | None = None
@@ -76,7 +89,7 @@ class JobIn(In):
         default=None, description="Absent: `prefer` for a preemptible job, else `avoid`."
     )
     preemptible: Flag = Field(default=False, description="It may be asked to save and make room for others.")
-    deadline: AwareDatetime | None = Field(default=None, description="When it must be done, or fails.")
+    deadline: Instant | None = Field(default=None, description="When it must be done, or fails.")
     expected_duration_seconds: Seconds | None = Field(
         default=None, description="Your own guess; without it the agent's past runs tell."
     )
@@ -108,37 +121,43 @@ class JobIn(In):
         )
 
 
-class JobPatch(In):
+class JobPatch(Patch):
     """What may change on a job that waits; a field that is left out stays as it is."""
+
+    clearable = frozenset({"deadline", "timeout_seconds", "max_retries", "expected_duration_seconds"})
 
     priority: Priority | None = None
     preemptible: Flag | None = None
-    deadline: AwareDatetime | None = Field(default=None, description="`null` takes it away.")
-    timeout_seconds: Seconds | None = None
-    max_retries: Retries | None = None
-    expected_duration_seconds: Seconds | None = None
+    deadline: Instant | None = Field(default=None, description="`null` takes it away.")
+    timeout_seconds: Seconds | None = Field(
+        default=None, description="`null`: the time limit that jobs have by default, if any."
+    )
+    max_retries: Retries | None = Field(default=None, description="`null`: as many as jobs have by default.")
+    expected_duration_seconds: Seconds | None = Field(
+        default=None, description="`null`: no guess; the agent's past runs tell."
+    )
 
     def change(self) -> JobEdit:
         return JobEdit(
             priority=self.priority,
             preemptible=self.preemptible,
             deadline=self.deadline,
-            no_deadline="deadline" in self.model_fields_set and self.deadline is None,
             timeout_s=self.timeout_seconds,
             max_retries=self.max_retries,
             expected_duration_s=self.expected_duration_seconds,
+            cleared=frozenset(name.replace("_seconds", "_s") for name in self.cleared),
         )
 
 
 class CancelIn(In):
     """Which jobs to cancel: those that meet all that is said, and at least one thing must be."""
 
-    ids: list[Annotated[WholeNumber, Field(ge=1, le=_MAX_ID)]] | None = Field(default=None, max_length=1000)
-    agent_id: AgentId | None = None
+    ids: list[BodyId] | None = Field(default=None, max_length=1000)
+    agent_id: BodyId | None = None
     status: JobStatus | None = None
     phase: JobState | None = None
     priority: Priority | None = None
-    owner: str | None = Field(default=None, description="For admins; others cancel their own.")
+    owner: UserName | None = Field(default=None, description="For admins; others cancel their own.")
     reason: str = Field(default="", max_length=1000)
     limit: WholeNumber = Field(default=1000, ge=1, le=1000)
 
@@ -173,7 +192,11 @@ class ProgressOut(Out):
     step: int | None
     total_steps: int | None
     fraction: float | None = Field(description="0 to 1.")
-    eta_seconds: float | None
+    eta_seconds: float | None = Field(
+        description="Until the last step, at the pace of its present attempt; null while none runs."
+    )
+    running_since: datetime | None = Field(description="When its present attempt began to run.")
+    from_step: int | None = Field(description="The step that its present attempt went on from.")
     metrics: Mapping[str, float]
 
 
@@ -207,9 +230,9 @@ class JobOut(Out):
     deadline: datetime | None
     expected_duration_seconds: float | None = Field(description="Predicted, or your own guess.")
     entrypoint: str
-    hyperparameters: Mapping[str, Any]
-    training_config: Mapping[str, Any]
-    environment_vars: Mapping[str, str]
+    hyperparameters: Mapping[str, Any] | None
+    training_config: Mapping[str, Any] | None
+    environment_vars: Mapping[str, str] | None
     seed: int
     timeout_seconds: float | None
     max_retries: int
@@ -221,7 +244,8 @@ class JobOut(Out):
     waiting: WaitingOut | None = Field(description="Why it waits, while it does.")
     cause: EndCause | None = Field(description="Why its newest ended attempt ended.")
     message: str | None
-    result: Mapping[str, Any] | None
+    result: Mapping[str, Any] | None = Field(description="What the entry point returned; lists leave it out.")
+    left_out: LeftOut
     notices: list[str]
     money: Money = Field(description="What it spends itself.")
     cost: CostOut
@@ -233,6 +257,13 @@ class JobOut(Out):
 
     @staticmethod
     def of(job: Job, now: datetime) -> JobOut:
+        shown = JobOut._whole(job, now)
+        for name in job.left_out:
+            setattr(shown, name, None)
+        return shown
+
+    @staticmethod
+    def _whole(job: Job, now: datetime) -> JobOut:
         return JobOut.model_construct(
             id=job.id,
             agent_id=job.agent_id,
@@ -265,6 +296,7 @@ class JobOut(Out):
             cause=job.cause,
             message=job.message,
             result=job.result,
+            left_out=sorted(job.left_out),
             notices=list(job.notices),
             money=job.money,
             cost=CostOut.model_construct(
@@ -363,7 +395,9 @@ def _progress(job: Job, now: datetime) -> ProgressOut:
         step=done,
         total_steps=total,
         fraction=min(1.0, done / total) if done is not None and total else None,
-        eta_seconds=eta_seconds(job.progress, job.started_at, now) if job.finished_at is None else None,
+        eta_seconds=eta_seconds(job.progress, job.runs_since, now, from_step=job.runs_from_step),
+        running_since=job.runs_since,
+        from_step=job.runs_from_step if job.runs_since else None,
         metrics=job.progress.metrics,
     )
 

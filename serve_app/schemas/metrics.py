@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Annotated
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from gaelp_ray.domain.metrics import MetricPoint
-from serve_app.schemas.common import In, Items, Number, Out, WholeNumber
+from serve_app.schemas.common import In, Instant, Items, Number, Out, WholeNumber, printable
 
 
 class MetricsIn(In):
@@ -18,8 +19,8 @@ class MetricsIn(In):
 
     metrics: dict[str, Number]
     step: WholeNumber | None = Field(default=None, ge=0, le=2**63 - 1)
-    source: str = Field(default="external", min_length=1, max_length=100)
-    at: AwareDatetime | None = None
+    source: Annotated[str, Field(min_length=1, max_length=100), printable(100)] = "external"
+    at: Instant | None = None
 
 
 class MetricOut(Out):

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from pydantic import AwareDatetime, Field
+from typing import Annotated
+
+from pydantic import Field
 
 from gaelp_ray.domain.errors import GaelpError
 from gaelp_ray.domain.ledger import Outcome
 from gaelp_ray.domain.platforms import DeliveryReport
 from gaelp_ray.domain.reconciliation import Mismatch
-from serve_app.schemas.common import Flag, In, Out, WholeNumber
+from serve_app.schemas.common import Flag, In, Instant, Out, WholeNumber, printable
 
 
 class ReportIn(In):
-    order_key: str = Field(min_length=1, max_length=200, description="The key of the hold that pays for it.")
+    order_key: Annotated[str, Field(min_length=1, max_length=200), printable(200)] = Field(
+        description="The key of the hold that pays for it."
+    )
     number: WholeNumber = Field(description="Grows with each report of an order, from 1; the highest counts.")
-    campaign: str = Field(max_length=200)
+    campaign: Annotated[str, Field(min_length=1, max_length=200), printable(200)]
     currency: str
     cost_micros: WholeNumber = Field(description="In all since the order was placed.")
     final: Flag = Field(default=False, description="No more will come.")
-    reported_at: AwareDatetime
+    reported_at: Instant
 
     def report(self, platform: str) -> DeliveryReport:
         return DeliveryReport(platform=platform, **self.model_dump())
@@ -55,8 +59,8 @@ class MismatchList(Out):
 class PeriodIn(In):
     """Orders of which reports came in it."""
 
-    since: AwareDatetime
-    until: AwareDatetime
+    since: Instant
+    until: Instant
 
 
 class BookedOut(Out):

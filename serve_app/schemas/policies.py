@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from gaelp_ray.domain.safety import policies as rules
 from gaelp_ray.domain.safety.dry_run import Replayed
 from gaelp_ray.domain.safety.policies import Attach, Attachment, Policy
 from gaelp_ray.domain.safety.verdicts import Allow, Clip
-from serve_app.schemas.common import In, Items, Json, Out, WholeNumber
+from serve_app.schemas.common import In, Instant, Items, Json, Out, WholeNumber
 
 _EXAMPLE: JsonDict = {
     "currency": "EUR",
@@ -92,8 +92,8 @@ class DryRunIn(In):
     policy: PolicyIn | None = None
     name: str | None = None
     version: WholeNumber | None = Field(default=None, ge=1, description="Of `name`; the newest unless named.")
-    since: AwareDatetime | None = Field(default=None, description="Thirty days before `until`.")
-    until: AwareDatetime | None = Field(default=None, description="Now.")
+    since: Instant | None = Field(default=None, description="Thirty days before `until`.")
+    until: Instant | None = Field(default=None, description="Now.")
     timezone: str = Field(default="UTC", description="In which days, weeks and months begin.")
 
 

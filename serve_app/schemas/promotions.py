@@ -13,7 +13,7 @@ from gaelp_ray.domain.agents import AgentVersion
 from gaelp_ray.domain.errors import InvalidInput
 from gaelp_ray.domain.promotion import MAX_RUNS, Evidence, EvidenceSource
 from gaelp_ray.services.promotions import NamedRuns, Standing
-from serve_app.schemas.common import In, Number, Out, WholeNumber
+from serve_app.schemas.common import BodyId, In, Number, Out, WholeNumber, printable
 
 _EVALUATION: JsonDict = {"baseline": "best fixed bid", "jobs": [12]}
 
@@ -38,8 +38,7 @@ _EXTERNAL: JsonDict = {
 _TYPED = ("seeds", "effect", "low", "high")
 _READ = ("jobs", "baseline_jobs", "metric", "safety_metrics")
 
-JobId = Annotated[WholeNumber, Field(ge=1, le=2**63 - 1)]
-MetricName = Annotated[str, Field(min_length=1, max_length=200)]
+MetricName = Annotated[str, Field(min_length=1, max_length=200), printable(200)]
 
 
 class EvidenceIn(In):
@@ -50,13 +49,15 @@ class EvidenceIn(In):
     source: EvidenceSource = Field(
         default=EvidenceSource.RUNS, description="`external`: typed in, which is never enough alone."
     )
-    baseline: str = Field(description="Against what it was compared.")
-    jobs: list[JobId] | None = Field(
+    baseline: Annotated[str, Field(min_length=1, max_length=200), printable(200)] = Field(
+        description="Against what it was compared."
+    )
+    jobs: list[BodyId] | None = Field(
         default=None,
         max_length=MAX_RUNS,
         description="Completed jobs of this version: one evaluation, or with `metric` a run for each seed.",
     )
-    baseline_jobs: list[JobId] | None = Field(
+    baseline_jobs: list[BodyId] | None = Field(
         default=None, max_length=MAX_RUNS, description="Completed jobs of another version."
     )
     metric: MetricName | None = Field(default=None, description="The value of each job's result to compare.")
@@ -68,8 +69,8 @@ class EvidenceIn(In):
     effect: Number | None = None
     low: Number | None = Field(default=None, description="Of the confidence interval of the effect.")
     high: Number | None = None
-    safety: dict[str, Number] | None = Field(
-        default=None, description="Upper confidence bounds of what must stay low."
+    safety: dict[MetricName, Number] | None = Field(
+        default=None, max_length=100, description="Upper confidence bounds of what must stay low."
     )
 
     def evidence(self, version_id: int) -> Evidence | NamedRuns:

@@ -12,7 +12,7 @@ from pydantic.config import JsonDict
 from gaelp_ray.domain.quotas import UNLIMITED, Quota, QuotaKind, read_amounts, written
 from gaelp_ray.services.quotas import QuotaUsage, UsagePoint
 from gaelp_ray.store.quotas import StoredQuota
-from serve_app.schemas.common import In, Items, Number, Out, WholeNumber
+from serve_app.schemas.common import In, Items, Number, Out, Quantities, TeamName, WholeNumber
 
 _EXAMPLE: JsonDict = {
     "team": "ads",
@@ -25,7 +25,6 @@ _EXAMPLE: JsonDict = {
 _MAX_QUEUED = 10**9
 
 Unlimited = Literal["unlimited"]
-Quantities = dict[str, str | int | float]
 
 
 class Members(StrEnum):
@@ -47,7 +46,7 @@ class QuotaIn(In):
     limit: Quantities = Field(
         default_factory=dict, description="At once: cpu, memory, gpu, storage, jobs; or `unlimited`."
     )
-    team: str | None = Field(default=None, description="A user's team.")
+    team: TeamName | None = Field(default=None, description="A user's team.")
     borrowing: Quantities = Field(
         default_factory=dict, description="How much over `limit` he may borrow from teammates."
     )

@@ -7,7 +7,7 @@ from datetime import datetime
 from pydantic import Field
 
 from gaelp_ray.domain.ledger import MAX_REASON
-from gaelp_ray.domain.switches import Switch, SwitchScope, Target
+from gaelp_ray.domain.switches import Covered, Switch, SwitchScope, Target
 from serve_app.schemas.common import In, Out
 
 
@@ -22,6 +22,29 @@ class SwitchIn(In):
         return Target(self.scope, self.subject)
 
 
+class CoveredOut(Out):
+    """What it stops as things are; what comes later under the same name is stopped as well."""
+
+    agents: int
+    accounts: int
+    jobs: int = Field(description="That have not ended.")
+    agent_ids: list[int] = Field(description="The first 100.")
+    account_ids: list[int] = Field(description="The first 100.")
+    notice: str | None = Field(description="Where it stops nothing now.")
+
+    @staticmethod
+    def of(covered: Covered, target: Target) -> CoveredOut:
+        nothing = not (covered.agent_count or covered.account_count or covered.job_count)
+        return CoveredOut.model_construct(
+            agents=covered.agent_count,
+            accounts=covered.account_count,
+            jobs=covered.job_count,
+            agent_ids=list(covered.agents),
+            account_ids=list(covered.accounts),
+            notice=f"Nothing is known of {target} now; check how it is written." if nothing else None,
+        )
+
+
 class SwitchOut(Out):
     scope: SwitchScope
     subject: str
@@ -29,9 +52,10 @@ class SwitchOut(Out):
     reason: str
     by: str
     at: datetime
+    covers: CoveredOut | None = Field(default=None, description="null in lists.")
 
     @staticmethod
-    def of(switch: Switch) -> SwitchOut:
+    def of(switch: Switch, covered: Covered | None = None) -> SwitchOut:
         return SwitchOut.model_construct(
             scope=switch.target.scope,
             subject=switch.target.subject,
@@ -39,6 +63,7 @@ class SwitchOut(Out):
             reason=switch.reason,
             by=switch.changed_by,
             at=switch.changed_at,
+            covers=None if covered is None else CoveredOut.of(covered, switch.target),
         )
 
 

@@ -25,13 +25,13 @@ export class Detail {
   }
 
   /** Everything about the job that does not come with each step. */
-  paintJob(job, attempts, now) {
+  paintJob(job, attempts, result, now) {
     show(byId('detail'), true);
     setText(byId('detail-title'), `${job.name} #${job.id}`);
     setText(byId('detail-facts'), factsOf(job, now));
     paintNotices(job.notices);
     paintMessage(job);
-    paintResult(job.result);
+    paintResult(result);
     const worthTelling = attempts.length > 1;
     show(byId('attempts'), worthTelling);
     paintLines(byId('attempts-list'), worthTelling ? attempts.map(attemptOf) : []);

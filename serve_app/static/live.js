@@ -35,6 +35,8 @@ let chosenId = null;
 let chosenByReader = false;
 let series = new Series();
 let attempts = [];
+// Of the chosen job: lists and messages carry no results.
+let result = null;
 let loading = null;
 let recent = [];
 /** Server's clock minus ours, in ms. */
@@ -73,7 +75,7 @@ function paint() {
   dirty.clear();
   const chosen = jobs.get(chosenId);
   if (parts.has('jobs')) jobList.paint(jobs.values(), chosenId, etaOf);
-  if (parts.has('jobs') && chosen) detail.paintJob(chosen, attempts, serverNow());
+  if (parts.has('jobs') && chosen) detail.paintJob(chosen, attempts, result, serverNow());
   if (parts.has('series') && chosen) detail.paintSeries(chosen, series, loading !== null);
   if (parts.has('feed')) feed.paint(nameOf);
   if (parts.has('outside')) outside.paint();
@@ -83,11 +85,11 @@ const nameOf = (id) => (jobs.has(id) ? `${jobs.get(id).name} #${id}` : `Job #${i
 
 const serverNow = () => Date.now() + skew;
 
-/** As the service reckons it, from what is known now: the mean pace since the start. */
+/** As the service reckons it, from what is known now: the mean pace of the attempt that runs. */
 function etaOf(job) {
-  const { step, total_steps: total } = job.progress;
-  if (job.status !== 'running' || !job.started_at || !step || !total) return null;
-  const pace = (serverNow() - Date.parse(job.started_at)) / 1000 / step;
+  const { step, total_steps: total, running_since: since, from_step: from } = job.progress;
+  if (job.status !== 'running' || !since || !total || !(step > (from ?? 0))) return null;
+  const pace = Math.max(0, serverNow() - Date.parse(since)) / 1000 / (step - (from ?? 0));
   return Math.max(0, (total - step) * pace);
 }
 
@@ -186,6 +188,7 @@ function choose(id, byReader) {
   series = new Series();
   series.add(recent.filter((message) => message.job_id === id));
   attempts = [];
+  result = null;
   loadPast(id);
   tellPast([id]);
   changed('jobs', 'series');
@@ -236,9 +239,13 @@ async function loadPoints(id, signal) {
 }
 
 async function loadAttempts(id, signal) {
-  const { items } = await get(`jobs/${id}/attempts`, {}, signal);
+  const [{ items }, job] = await Promise.all([
+    get(`jobs/${id}/attempts`, {}, signal),
+    get(`jobs/${id}`, {}, signal),
+  ]);
   if (id !== chosenId) return;
   attempts = items;
+  ({ result } = job);
   changed('jobs');
 }
 

@@ -17,7 +17,7 @@ GROUPS: list[dict[str, Any]] = yaml.safe_load(RULES.read_text())["groups"]
 ALERTS = {rule["alert"]: rule for group in GROUPS for rule in group["rules"]}
 
 #: Shown by the API itself; everything else goes through Ray's exporter, which adds its prefix.
-SERVED = {metrics.JOBS, metrics.AGENTS, metrics.BUDGET_LIMIT, metrics.BUDGET_USED}
+SERVED = {metrics.JOBS, metrics.AGENTS, metrics.BUDGETS, metrics.BUDGET_LIMIT, metrics.BUDGET_USED}
 PARTS = {Kind.HISTOGRAM: ("_bucket", "_count", "_sum")}
 _SELECTOR = re.compile(r"\b((?:ray_)?gaelp_\w+)(?:\{([^}]*)\})?")
 _MATCHER = re.compile(r'(\w+)(?:=|!=|=~|!~)"[^"]*"\Z')

@@ -37,9 +37,9 @@ def test_an_amount_is_read_exactly_or_refused(amount: float | Decimal | int | st
 requests = st.builds(
     Resources,
     cpu_milli=st.integers(1, 2**40),
-    memory_bytes=st.integers(1, 2**50),
-    gpu_milli=st.integers(0, 999) | st.integers(0, 64).map(lambda n: n * 1000),
-    storage_bytes=st.integers(0, 2**50),
+    memory_bytes=st.integers(2**25, 2**50),
+    gpu_milli=st.just(0) | st.integers(10, 999) | st.integers(0, 64).map(lambda n: n * 1000),
+    storage_bytes=st.just(0) | st.integers(2**20, 2**50),
 )
 
 

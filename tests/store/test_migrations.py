@@ -114,3 +114,46 @@ CARRIED_OVER = """
     LEFT JOIN account_windows ON account_windows.account_id = accounts.id
     ORDER BY agents.id
 """
+
+
+NAMED_BEFORE = [
+    """INSERT INTO accounts (scope, subject, currency, money, timezone, created_at) VALUES
+       ('campaign', ' Spring', 'EUR', 'real', 'UTC', now()),
+       ('campaign', 'Autumn', 'EUR', 'real', 'UTC', now()),
+       ('campaign', 'autumn', 'EUR', 'real', 'UTC', now()),
+       ('agent', '050', 'EUR', 'real', 'UTC', now())""",
+    """INSERT INTO quotas (kind, name, team, limits, weight, updated_at, updated_by) VALUES
+       ('user', 'Ann', 'ADS', '{}', 1, now(), 'root'), ('team', 'ADS', NULL, '{}', 1, now(), 'root'),
+       ('user', '*', NULL, '{}', 1, now(), 'root')""",
+    """INSERT INTO kill_switches (scope, subject, engaged, reason, changed_by, changed_at) VALUES
+       ('agent', '050', true, 'r', 'root', now()), ('user', 'ANN', true, 'r', 'root', now())""",
+    """INSERT INTO role_grants (user_name, role, granted_by, granted_at)
+       VALUES ('Ann', 'auditor', 'root', now())""",
+    """INSERT INTO agents (name, type, status, owner, created_at, updated_at)
+       VALUES ('Bot', 'simulation', 'active', 'Ann', now(), now())""",
+    """INSERT INTO holds (scope, name, mode, reason, "by", at)
+       VALUES ('team', 'Ads', 'hold', '', 'Root', now())""",
+    """INSERT INTO metric_points (agent_id, at, values, source)
+       VALUES (1, '10000-01-01T11:59:59Z', '{"ctr": 1}', 'external')""",
+]
+NAMED_AFTER = {
+    "SELECT subject FROM accounts ORDER BY id": ["spring", "Autumn", "autumn", "50"],
+    "SELECT name FROM quotas ORDER BY kind, name": ["ads", "*", "ann"],
+    "SELECT team FROM quotas WHERE name = 'ann'": ["ads"],
+    "SELECT subject FROM kill_switches ORDER BY scope": ["50", "ann"],
+    "SELECT user_name FROM role_grants": ["ann"],
+    "SELECT owner FROM agents": ["ann"],
+    "SELECT name FROM holds": ["ads"],
+    "SELECT at < '9000-01-01Z' FROM metric_points": [True],
+}
+
+
+def test_names_of_before_are_kept_in_one_form_and_those_that_would_become_one_stay(empty: Engine) -> None:
+    migrate.upgrade(empty, "0006")
+    with empty.begin() as tx:
+        for statement in NAMED_BEFORE:
+            tx.execute(text(statement))
+    migrate.upgrade(empty)
+    with empty.connect() as connection:
+        for query, names in NAMED_AFTER.items():
+            assert list(connection.execute(text(query)).scalars()) == names, query

@@ -8,6 +8,7 @@ from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from gaelp_ray.domain import ids
 from gaelp_ray.domain.agents import AgentType, check_name
 from gaelp_ray.domain.errors import InvalidInput
 from gaelp_ray.domain.ledger import check_currency
@@ -50,6 +51,12 @@ class Attachment:
             raise InvalidInput(
                 "`subject` must be an agent's id, a type of agents, or empty for all; it depends on `scope`."
             )
+
+    def canonical(self) -> Attachment:
+        """The place as it is kept; raises ``InvalidInput`` for another way to write an agent's id."""
+        if self.scope is Attach.AGENT:
+            return Attachment(self.scope, str(ids.read(self.subject, field="subject")))
+        return self
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ agents = Table(
     Index(
         "uq_agents_owner_name", "owner", "name", unique=True, postgresql_where=text("status <> 'archived'")
     ),
+    Index("ix_agents_owner_lower_name", "owner", text("lower(name)")),
     Index("ix_agents_owner_id", "owner", "id"),
     Index("ix_agents_paused", "id", postgresql_where=text("status = 'paused'")),
 )

@@ -262,4 +262,4 @@ def test_changes_are_listed_with_who_and_what(gaelp: Run, service: Service) -> N
     ran = gaelp("audit", "list", "--actor", "ann", "--after", "4")
     assert "limit.set" in ran.out
     assert "day=5" in ran.out
-    assert dict(service.requests[0].url.params) == {"actor": "ann", "limit": "100", "cursor": "4"}
+    assert dict(service.requests[0].url.params) == {"actor": "ann", "limit": "100", "after": "4"}

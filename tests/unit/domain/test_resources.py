@@ -27,6 +27,16 @@ QUANTITIES: dict[str, tuple[Any, Decimal]] = {
     "binary billions": ("2Gi", Decimal(2 * GIB)),
     "a fraction of a binary billion": ("1.5Gi", Decimal(3 * GIB // 2)),
     "nothing": (0, Decimal(0)),
+    "an exponent": ("1e3", Decimal(1000)),
+    "a large exponent": ("12E6", Decimal(12_000_000)),
+    "an exponent below zero": ("5e-1", Decimal("0.5")),
+    "an exponent with a sign": ("1e+3", Decimal(1000)),
+    "a small number as Python writes it": (1e-7, Decimal("1e-7")),
+    "a large number as Python writes it": (1e15, Decimal(10**15)),
+    "millionths": ("100u", Decimal("0.0001")),
+    "billionths": ("1n", Decimal("1e-9")),
+    "2 to the power 60": ("0.001Ei", Decimal(2**60) / 1000),
+    "a sign": ("+1", Decimal(1)),
 }
 
 
@@ -55,6 +65,15 @@ NOT_QUANTITIES: dict[str, Any] = {
     "nothing at all": None,
     "a list": [1],
     "hexadecimal": "0x10",
+    "digits of another script": "\u0663",
+    "a superscript": "\u00b2",
+    "spaces around": " 1 ",
+    "an exponent without digits": "1e",
+    "an exponent of a fraction": "1e0.5",
+    "a suffix and an exponent": "1Gie3",
+    "an exponent past all sense": "1e9999",
+    "a number grouped by underscores": "1_000",
+    "a line end behind": "1\n",
 }
 
 
@@ -85,14 +104,39 @@ def test_a_share_of_a_gpu_or_whole_gpus_may_be_asked_for(gpu: Any) -> None:
     assert parse_resources({"gpu": gpu}).gpu_milli >= 0
 
 
+ROUNDED: dict[str, tuple[dict[str, Any], Resources]] = {
+    "cpu to thousandths": ({"cpu": "0.0001"}, resources(0.001, 0.5, 0)),
+    "a hair more than a thousandth": ({"cpu": "1.0001"}, resources(1.001, 0.5, 0)),
+    "memory to bytes": ({"memory": "33554432.5"}, Resources(1000, 33554433)),
+    "a gpu to thousandths": ({"gpu": "0.0999"}, resources(1, 0.5, 0.1)),
+}
+
+
+@pytest.mark.parametrize("case", ROUNDED)
+def test_what_is_finer_than_can_be_counted_is_rounded_up(case: str) -> None:
+    given, expected = ROUNDED[case]
+    assert parse_resources(given) == expected
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "one and a half gpus": ({"gpu": 1.5}, r"gpu` must be whole, or a share below 1"),
     "2500 thousandths of a gpu": ({"gpu": "2500m"}, r"gpu` must be whole, or a share below 1"),
     "no cpu": ({"cpu": 0}, r"cpu` must be above 0"),
-    "less cpu than can be counted": ({"cpu": "0.0001"}, r"cpu` must be above 0"),
     "no memory": ({"memory": "0"}, r"memory` must be above 0"),
-    "thousandths of a byte": ({"memory": "500m"}, r"memory` must be above 0"),
-    "an unknown resource": ({"tpu": 1}, r"Unknown resource 'tpu'; known are cpu, memory, gpu, storage"),
+    "thousandths of a byte": ({"memory": "500m"}, r"memory` is at least '32Mi', or 0 for none; got '500m'\."),
+    "bytes of memory where mebibytes were meant": (
+        {"memory": "512"},
+        r"memory` is at least '32Mi', or 0 for none; got '512', which is 512 bytes; write '512Mi'",
+    ),
+    "a kibibyte of memory": ({"memory": "1Ki"}, r"memory` is at least '32Mi'"),
+    "a byte less than the least memory": ({"memory": 32 * MIB - 1}, r"memory` is at least '32Mi'"),
+    "a share of a gpu that no process can work with": ({"gpu": "0.0005"}, r"gpu` is at least '10m'"),
+    "nine thousandths of a gpu": ({"gpu": "9m"}, r"gpu` is at least '10m', a hundredth of a GPU"),
+    "bytes of storage": (
+        {"storage": 10},
+        r"storage` is at least '1Mi', or 0 for none; got 10, which",
+    ),
+    "an unknown resource": ({"tpu": 1}, r"unknown resource 'tpu'; known are cpu, memory, gpu, storage"),
 }
 
 

@@ -14,6 +14,7 @@ import pytest
 from asgi import Http
 from ray.exceptions import RayActorError, RayTaskError
 
+from gaelp_ray.domain import cursors
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.errors import (
     BudgetExceeded,
@@ -268,7 +269,7 @@ def test_operations_are_carried_out_in_order_and_answered_each_by_itself(api: Re
         {"operation": "void", "hold_key": "old"},
         {"operation": "settle", "hold_key": "missing", "spent_micros": 1},
         {"operation": "void", "hold_key": "elsewhere"},
-        {"operation": "void", "hold_key": "a\x00b"},
+        {"operation": "void", "hold_key": "a\x01b"},
         {"operation": "hold", "key": "big", "amount_micros": 500},
         {"operation": "spend", "key": "s", "amount_micros": 0},
         {"operation": "spend", "key": "s", "amount_micros": 1},
@@ -581,7 +582,9 @@ def test_a_statement_shows_the_period_that_was_meant(
         else:
             assert abs(given[name] - (now + days * day)) < timedelta(minutes=1)
     # The next page goes on after the last line, whatever was booked or has become old meanwhile.
-    api.http.get("/api/v1/budgets/7/statement", params=params | {"cursor": "17"}, headers=ANN)
+    api.http.get(
+        "/api/v1/budgets/7/statement", params=params | {"cursor": cursors.write("statement", 17)}, headers=ANN
+    )
     assert given["after"] == 17
     if "since" not in asked:
         assert given["since"] == ALWAYS.starts_at

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from gaelp_ray.domain import cursors
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.budgets import Projection, Usage
 from gaelp_ray.domain.errors import InvalidInput, NotFound
@@ -17,7 +18,7 @@ from gaelp_ray.services.budgets import Purse
 from gaelp_ray.services.reviews import Reported
 from gaelp_ray.store.positions import Position
 from serve_app import keys
-from serve_app.paging import after_position, next_position
+from serve_app.paging import Pages
 from serve_app.schemas.booking import (
     CorrectionIn,
     HoldIn,
@@ -60,7 +61,7 @@ def test_a_budget_is_opened_in_the_currency_of_the_service_unless_it_says_anothe
 )
 def test_a_budget_is_refused_with(fields: dict[str, Any], words: str) -> None:
     body = {"scope": "team", "subject": "ads", "money": "real"} | fields
-    with pytest.raises(InvalidInput, match=words):
+    with pytest.raises((InvalidInput, ValidationError), match=words):
         BudgetIn.model_validate(body).new("EUR")
 
 
@@ -210,17 +211,22 @@ def test_what_resolves_a_hold_is_the_same_operation_when_it_says_the_same() -> N
     assert keys.resolving("post", "user ann k") == "post user ann k all"
 
 
+LINES = Pages("lines")
+
+
 def test_the_next_page_begins_at_the_place_of_the_last_row() -> None:
     last = Position(7, 9)
-    assert after_position(next_position([Position(7, 8), last], 2)) == last
-    assert next_position([last], 2) is None, "a page that is not full is the last"
-    assert after_position(None) is None
-    assert after_position("9") == Position(0, 9), "rows from before had no transaction"
+    assert LINES.after_position(cursors.write("lines", last.text)) == last
+    assert LINES.after_position(None) is None
+    assert LINES.after_position(cursors.write("lines", "0.9")) == Position(0, 9), "of before"
 
 
 @pytest.mark.parametrize(
-    "cursor", ["x", "1.x", ".1", "1.", "-1.1", "1.1.1", "\u00b2", f"{2**63}.1", f"1.{2**63}"]
+    "place",
+    ["x", "1.x", ".1", "1.", "-1.1", "1.1.1", "\u00b2", f"{2**63}.1", f"1.{2**63}", "01.1", "1.01", "9"],
 )
-def test_a_place_that_no_page_ended_at_is_refused(cursor: str) -> None:
+def test_a_place_that_no_page_ended_at_is_refused(place: str) -> None:
     with pytest.raises(InvalidInput, match="next_cursor"):
-        after_position(cursor)
+        LINES.after_position(cursors.write("lines", place))
+    with pytest.raises(InvalidInput, match="next_cursor"):
+        LINES.after_position(place)

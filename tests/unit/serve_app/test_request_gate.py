@@ -11,6 +11,7 @@ from asgi import Http, in_chunks
 from fastapi import Body, FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
+from gaelp_ray.domain.errors import Unauthenticated
 from serve_app import errors
 from serve_app.middleware import RequestGate
 
@@ -82,13 +83,28 @@ def test_a_body_that_is_refused_by_its_length_is_never_read() -> None:
     async def send(message: Message) -> None:
         heard.append(message)
 
-    async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
-        pytest.fail("The request was let through.")
+    headers = [(b"content-length", b"101")]
+    scope: Scope = {"type": "http", "method": "POST", "headers": headers, "path": "/echo"}
+    asyncio.run(RequestGate(application(), LIMIT)(scope, receive, send))
+    assert heard[0]["status"] == 413
+
+
+def test_a_request_that_is_refused_without_its_body_is_not_refused_for_its_length() -> None:
+    async def app(scope: Scope, _receive: Receive, send: Send) -> None:
+        await errors.of_error(Unauthenticated())(scope, _receive, send)
+
+    async def receive() -> Message:
+        pytest.fail("The body was read.")
+
+    heard: list[Message] = []
+
+    async def send(message: Message) -> None:
+        heard.append(message)
 
     headers = [(b"content-length", b"101")]
-    scope: Scope = {"type": "http", "method": "POST", "headers": headers, "path": "/"}
+    scope: Scope = {"type": "http", "method": "POST", "headers": headers, "path": "/echo"}
     asyncio.run(RequestGate(app, LIMIT)(scope, receive, send))
-    assert heard[0]["status"] == 413
+    assert heard[0]["status"] == 401
 
 
 @pytest.mark.parametrize("length", [b"-1", b"1e3", b"", b"\xb2", b"9" * 30])

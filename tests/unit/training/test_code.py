@@ -135,12 +135,12 @@ def test_a_host_that_does_not_answer_costs_a_retry(start: Start) -> None:
 
 #: id: (what is made at the path, words of the message)
 NO_FOLDERS = {
-    "nothing": "does not exist on the node",
+    "nothing": "it does not exist",
     "a file": "is no folder on the node",
-    "a file on the way": "does not exist on the node",
+    "a file on the way": "it does not exist",
     "a pipe": "is no folder on the node",
-    "a circle": "leads round in a circle on the node",
-    "a broken link": "does not exist on the node",
+    "a circle": "leads round in a circle",
+    "a broken link": "it does not exist",
     "a broken archive": "cannot be unpacked as .zip",
     "a cut archive": "cannot be unpacked as .tar.gz",
 }
