@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from rich.text import Text
@@ -20,4 +21,6 @@ class Steps:
         return time.monotonic() - self._began
 
     def say(self, step: str) -> None:
-        err.print(Text(f"{self.seconds:5.1f} s  {step} ...", style="dim"), soft_wrap=True)
+        # Who listened may have gone; what is done goes on.
+        with contextlib.suppress(OSError):
+            err.print(Text(f"{self.seconds:5.1f} s  {step} ...", style="dim"), soft_wrap=True)

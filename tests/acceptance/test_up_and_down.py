@@ -98,7 +98,14 @@ def test_a_ray_worker_that_ran_an_attempt_is_warm_for_a_later_one(service: Servi
 
 def interrupted(service: Service, step: str, sent: signal.Signals) -> None:
     """`gaelp up` that gets a signal as soon as it says that it begins this step."""
-    starting = subprocess.Popen([GAELP, "up"], env=service.environment, stderr=subprocess.PIPE, text=True)
+    starting = subprocess.Popen(
+        [GAELP, "up"],
+        env=service.environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that runs the tests in the background has them, and so this, ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )
     assert starting.stderr is not None
     said: list[str] = []
     for line in starting.stderr:
