@@ -20,7 +20,7 @@ from gaelp_ray.domain.retries import RetryPolicy
 from gaelp_ray.domain.scheduling import PreemptionMode, SchedulingPolicy
 from gaelp_ray.observability import logs
 from gaelp_ray.services import currencies
-from gaelp_ray.services.submissions import JobDefaults
+from gaelp_ray.services.forecasts import JobDefaults
 from gaelp_ray.store.engine import Store
 
 #: What an attempt may take that is told to stop, beside its time of grace: until it hears of it, and until

@@ -7,6 +7,8 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
+from gaelp_ray.domain.duties import Failed, isolated
+
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
@@ -17,7 +19,8 @@ class Coalescer(Generic[K, V]):
     """Loads values by key, all keys that wait in one call.
 
     The first caller's query starts at once; keys that arrive while it runs form the next batch. Every query
-    starts after the call it answers, so a reader always sees its own writes. Nothing is cached.
+    starts after the call it answers, so a reader always sees its own writes. Nothing is cached. A key whose
+    value cannot be read fails alone.
     """
 
     def __init__(self, load: Callable[[Sequence[K]], Mapping[K, V]]) -> None:
@@ -36,6 +39,10 @@ class Coalescer(Generic[K, V]):
             asyncio.create_task(self._drain())  # noqa: RUF006 - it keeps itself alive through `_thread`
         return await answer
 
+    def _each(self, keys: Sequence[K]) -> list[V | None]:
+        found = self._load(keys)
+        return [found.get(key) for key in keys]
+
     async def _drain(self) -> None:
         loop = asyncio.get_running_loop()
         try:
@@ -43,13 +50,14 @@ class Coalescer(Generic[K, V]):
                 keys = list(self._waiting)[:MAX_BATCH]
                 batch = {key: self._waiting.pop(key) for key in keys}
                 try:
-                    found = await loop.run_in_executor(self._thread, self._load, keys)
+                    found = await loop.run_in_executor(self._thread, isolated, keys, self._each)
                 except Exception as error:
-                    for answers in batch.values():
-                        _fail(answers, error)
-                else:
-                    for key, answers in batch.items():
-                        _fulfil(answers, found.get(key))
+                    found = [Failed(error)] * len(keys)
+                for key, result in zip(keys, found, strict=True):
+                    if isinstance(result, Failed):
+                        _fail(batch[key], result.error)
+                    else:
+                        _fulfil(batch[key], result)
         finally:
             self._running = False
 

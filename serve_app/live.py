@@ -6,15 +6,20 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from ray.exceptions import RayError
 
-from gaelp_ray.domain.errors import Unavailable
+from gaelp_ray.actors import meters
+from gaelp_ray.actors.duties import settle
+from gaelp_ray.actors.loops import every, without_end
+from gaelp_ray.domain.duties import LIVE_EVENTS, LIVE_POINTS, Duty, Failed, is_no_items_fault, isolated
 from gaelp_ray.domain.events import JobEventRecord
 from gaelp_ray.domain.jobs import public_status
 from gaelp_ray.domain.metrics import MetricPoint
+from gaelp_ray.observability.metrics import DUTY_FAILURES
 from gaelp_ray.store import events as event_store
 from gaelp_ray.store.engine import Store
 from gaelp_ray.store.events import Cursor
@@ -27,7 +32,11 @@ RETRY_S = 0.5
 #: Messages a slow client may fall behind before its metrics are thinned to the newest of each job.
 BACKLOG = 256
 
+#: Events that are read at once.
+FEED = 1000
+
 Message = dict[str, Any]
+T = TypeVar("T", MetricPoint, JobEventRecord)
 
 
 class Subscriber:
@@ -92,14 +101,19 @@ class LiveFeed:
                 self._tasks.append(asyncio.create_task(self._follow_events(end)))
 
     def publish(self, agent_id: int, message: Message) -> None:
-        for subscriber in self._subscribers.get(agent_id, ()):
-            subscriber.offer(message)
+        """Offer a message to all who watch an agent; one that cannot take it leaves, the others have it."""
+        for subscriber in list(self._subscribers.get(agent_id, ())):
+            try:
+                subscriber.offer(message)
+            except Exception:
+                log.exception("a watcher is dropped")
+                self._subscribers[agent_id].discard(subscriber)
 
     def _drop(self, agent_id: int, subscriber: Subscriber) -> None:
-        watching = self._subscribers[agent_id]
+        watching = self._subscribers.get(agent_id, set())
         watching.discard(subscriber)
         if not watching:
-            del self._subscribers[agent_id]
+            self._subscribers.pop(agent_id, None)
         if not self._subscribers:
             for task in self._tasks:
                 task.cancel()
@@ -107,32 +121,62 @@ class LiveFeed:
 
     async def _follow_hub(self, hub: Any) -> None:
         after = -1
-        while True:
+
+        async def follow() -> None:
+            nonlocal after
             try:
                 after, points = await hub.listen.remote(after, LISTEN_S)
             except RayError as error:
                 log.warning("the hub is away", extra={"reason": str(error)})
                 after = -1
                 await asyncio.sleep(RETRY_S)
-                continue
-            for point in points:
-                if point.agent_id in self._subscribers:
-                    self.publish(point.agent_id, metrics_message(point))
+                return
+            self._pass_on(LIVE_POINTS, points, metrics_message)
+
+        await without_end(LIVE_POINTS, follow, rest_s=RETRY_S)
 
     async def _follow_events(self, cursor: Cursor) -> None:
-        while True:
-            try:
-                cursor = await self._pass_on_events(cursor)
-            except Unavailable as error:
-                log.warning("the database is away", extra={"reason": error.message})
-            await asyncio.sleep(EVENTS_S)
+        async def follow() -> None:
+            nonlocal cursor
+            cursor = await self._pass_on_events(cursor)
+
+        await every(EVENTS_S, LIVE_EVENTS, follow)
 
     async def _pass_on_events(self, cursor: Cursor) -> Cursor:
-        events, reached = await asyncio.to_thread(self._store.read, event_store.feed, cursor, limit=1000)
-        for event in events:
-            if event.agent_id in self._subscribers:
-                self.publish(event.agent_id, state_message(event))
+        events, reached = await asyncio.to_thread(self._read_events, cursor)
+        self._pass_on(LIVE_EVENTS, events, state_message)
         return reached
+
+    def _read_events(self, cursor: Cursor) -> tuple[list[JobEventRecord], Cursor]:
+        """The events after a place, without those that cannot be read, and the place that was reached."""
+        read = self._store.read
+        try:
+            return read(event_store.feed, cursor, limit=FEED)
+        except Exception as error:
+            if is_no_items_fault(error):
+                raise
+            places = read(event_store.feed_places, cursor, limit=FEED)
+        ids = [place.id for place in places]
+
+        def together(part: Sequence[int]) -> list[JobEventRecord | None]:
+            found = read(event_store.get_many, part)
+            return [found.get(event_id) for event_id in part]
+
+        results = list(zip(ids, isolated(ids, together), strict=True))
+        failed = {str(i): each.error for i, each in results if isinstance(each, Failed)}
+        settle(self._store, LIVE_EVENTS, (), failed, known={}, again=False)
+        events = [each for _, each in results if each is not None and not isinstance(each, Failed)]
+        return events, places[-1] if places else cursor
+
+    def _pass_on(self, duty: Duty, found: Sequence[T], message: Callable[[T], Message]) -> None:
+        """Show these to those who watch. One that cannot be shown is counted, the others are shown."""
+        for each in found:
+            try:
+                if each.agent_id in self._subscribers:
+                    self.publish(each.agent_id, message(each))
+            except Exception:
+                meters.count(DUTY_FAILURES, duty=duty.name)
+                log.exception("not shown", extra={"action": duty.name})
 
 
 def metrics_message(point: MetricPoint) -> Message:

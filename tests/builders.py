@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from threading import Barrier
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from gaelp_ray.domain.agents import Agent, AgentType, NewAgent, VersionSpec
 from gaelp_ray.domain.attempts import Attempt, LaunchOrder, Outcome
 from gaelp_ray.domain.checkpoints import CheckpointRecord, Retention
 from gaelp_ray.domain.costs import Terms
+from gaelp_ray.domain.duties import EXPIRE_JOBS, WAKE, Duty
 from gaelp_ray.domain.jobs import EndCause, Job, JobEdit, JobState, NewJob
 from gaelp_ray.domain.metrics import MetricPoint
 from gaelp_ray.domain.quotas import FIELDS, UNLIMITED, Amounts, Quota, QuotaKind
@@ -37,13 +39,15 @@ from gaelp_ray.domain.scheduling import (
 )
 from gaelp_ray.services import agents as agent_service
 from gaelp_ray.services import attempts as attempt_service
+from gaelp_ray.services import duties as duty_service
 from gaelp_ray.services import jobs as job_service
 from gaelp_ray.services import launching, scheduling, submissions
 from gaelp_ray.services import mirror as mirror_service
 from gaelp_ray.services import quotas as quota_service
+from gaelp_ray.services.duties import Report
+from gaelp_ray.services.forecasts import JobDefaults
 from gaelp_ray.services.mirror import Mirror
 from gaelp_ray.services.scheduling import Applied
-from gaelp_ray.services.submissions import JobDefaults
 from gaelp_ray.store import attempts as attempt_store
 from gaelp_ray.store import jobs as job_store
 from gaelp_ray.store import tables
@@ -329,10 +333,14 @@ class World:
     def tick(self) -> Applied:
         """What the scheduler does, in its order."""
         lease = self.lead()
-        self.store.transact(scheduling.wake_due, now=self.now)
-        self.store.transact(scheduling.expire_due, now=self.now)
+        self.duty(WAKE, scheduling.due, partial(scheduling.wake, now=self.now))
+        self.duty(EXPIRE_JOBS, scheduling.past_deadline, partial(scheduling.expire, now=self.now))
         seen = self.look()
         return self.apply(plan(seen, self.now), seen, lease)
+
+    def duty(self, duty: Duty, look: Any, do: Any, *, limit: int = 500) -> Report:
+        """One round of a duty."""
+        return duty_service.in_turn(self.store, duty, look, do, now=self.now, limit=limit)
 
     def carry_out(self, launcher: str = LAUNCHER) -> launching.Orders:
         """The launcher takes its orders and hands its launches to Ray."""
@@ -417,7 +425,9 @@ class World:
 
     def edit(self, job: Job | int, *, by: Principal = ANN, **change: Any) -> Job:
         job_id = job if isinstance(job, int) else job.id
-        return self.store.transact(job_service.edit, job_id, JobEdit(**change), by=by, now=self.now)
+        return self.store.transact(
+            job_service.edit, job_id, JobEdit(**change), by=by, now=self.now, defaults=self.defaults
+        )
 
     def quota(self, name: str, *, kind: QuotaKind = QuotaKind.USER, **fields: Any) -> None:
         """Set a quota: limits by the name of the resource, the other fields as ``Quota`` has them."""

@@ -137,6 +137,7 @@ class Race:
             lambda: self._all_alive() and self._count() >= goal,
             within_s=HEALED_S,
             what=f"{answers} more answers",
+            progress=self._count,
         )
 
     def await_every_door(self) -> None:

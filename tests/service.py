@@ -53,14 +53,38 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def eventually(ask: Callable[[], R], *, within_s: float = 60.0, what: str = "") -> R:
-    """Ask until the answer is true, and return it."""
-    deadline = time.monotonic() + within_s
+#: Nothing is waited for longer than so many times what it may take, whatever goes on meanwhile.
+MOST_PATIENCE = 20.0
+
+
+def slowness() -> float:
+    """How much longer things take than on an idle machine: runnable processes for each core."""
+    return min(MOST_PATIENCE, max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)))
+
+
+def eventually(
+    ask: Callable[[], R],
+    *,
+    within_s: float = 60.0,
+    what: str = "",
+    progress: Callable[[], object] | None = None,
+) -> R:
+    """Ask until the answer is true, and return it.
+
+    Fails when nothing has moved for ``within_s``, longer on a machine that has much else to do: neither the
+    answer nor ``progress``, which says how far it is.
+    """
+    began = moved = time.monotonic()
+    before: object = None
     while True:
         answer = ask()
         if answer:
             return answer
-        if time.monotonic() > deadline:
+        now, state = time.monotonic(), (answer, progress() if progress is not None else None)
+        if state != before:
+            before, moved = state, now
+        patience_s = within_s * slowness()
+        if now - moved > patience_s or now - began > within_s * MOST_PATIENCE:
             raise AssertionError(f"not within {within_s} s: {what or ask}; last answer: {answer!r}")
         time.sleep(0.05)
 
@@ -117,7 +141,7 @@ class Service:
 
     def client(self, token: str | None = None) -> httpx.Client:
         headers = {"Authorization": f"Bearer {token or self.admin_token}"}
-        return httpx.Client(base_url=f"{self.url}/api/v1", headers=headers, timeout=30)
+        return httpx.Client(base_url=f"{self.url}/api/v1", headers=headers, timeout=120)
 
     def agent(self, api: httpx.Client, **fields: Any) -> dict[str, Any]:
         """A simulation agent whose jobs run the entry points of ``tests/trainers``."""
@@ -158,7 +182,12 @@ class Service:
             now = self.job(api, job)
             return now if now["status"] in wanted else None
 
-        found = eventually(there, within_s=within_s, what=f"job {job['id']} is {wanted}")
+        found = eventually(
+            there,
+            within_s=within_s,
+            what=f"job {job['id']} is {wanted}",
+            progress=lambda: self.stand_of(api, job),
+        )
         assert found is not None
         return found
 
@@ -167,7 +196,13 @@ class Service:
             lambda: (self.job(api, job)["progress"]["step"] or 0) >= step,
             within_s=within_s,
             what=f"job {job['id']} reaches step {step}",
+            progress=lambda: self.stand_of(api, job),
         )
+
+    def stand_of(self, api: httpx.Client, job: dict[str, Any]) -> tuple[object, ...]:
+        """How far a job is."""
+        now = self.job(api, job)
+        return now["phase"], now.get("attempt"), now["progress"]["step"]
 
     def database(self, verb: str) -> None:
         """``stop`` the embedded PostgreSQL, or ``start`` it again."""

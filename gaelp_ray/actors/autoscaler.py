@@ -44,6 +44,9 @@ def floor(snapshot: Snapshot, plan: Plan) -> Floor:
 def _held(snapshot: Snapshot, plan: Plan) -> Iterable[tuple[Bundle, Selector]]:
     """One bundle for each node in use. One that is about to go holds nothing that new nodes must not hold."""
     held: dict[str, Resources] = defaultdict(Resources)
+    for node in snapshot.nodes:
+        if node.outside != Resources():
+            held[node.id] += node.outside
     for claim in snapshot.claims:
         for part in claim.parts:
             if part.node_id is not None:

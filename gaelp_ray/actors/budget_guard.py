@@ -6,18 +6,29 @@ import asyncio
 import gc
 import logging
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+from sqlalchemy import Connection
+
 from gaelp_ray.actors import meters
+from gaelp_ray.actors.duties import each_of, round_of
 from gaelp_ray.actors.group_commit import GroupCommit
 from gaelp_ray.actors.loops import every, utc_now
 from gaelp_ray.actors.switch_watch import SwitchWatch
 from gaelp_ray.bootstrap import Runtime
 from gaelp_ray.config import Settings
-from gaelp_ray.domain.errors import GaelpError
-from gaelp_ray.domain.ledger import Hold, Outcome, Request
+from gaelp_ray.domain.duties import (
+    EXPIRE_APPROVALS,
+    EXPIRE_HOLDS,
+    PROVE_AUDIT,
+    PROVE_LEDGER,
+    RAMPS,
+    SAFETY,
+)
+from gaelp_ray.domain.errors import Conflict, GaelpError
+from gaelp_ray.domain.ledger import Expire, Hold, HoldState, Outcome, Request
 from gaelp_ray.domain.safety.verdicts import Action, Severity
 from gaelp_ray.observability.metrics import (
     AUDIT_BREAKS,
@@ -31,6 +42,7 @@ from gaelp_ray.observability.metrics import (
 )
 from gaelp_ray.services import approvals, audit, ledger, ramps, reviews, statements, switches
 from gaelp_ray.services.reviews import Admission, Reported
+from gaelp_ray.store import ledger as ledger_store
 
 log = logging.getLogger(__name__)
 
@@ -74,10 +86,15 @@ class BudgetGuard:
             asyncio.create_task(self._switches.run()),
         ]
         if shard == 0:
-            self._loops.append(asyncio.create_task(every(EXPIRE_S, self._expire)))
-            self._loops.append(asyncio.create_task(every(RECONCILE_S, self._reconcile)))
-            self._loops.append(asyncio.create_task(every(SAFETY_S, self._measure_safety)))
-            self._loops.append(asyncio.create_task(every(RAMPS_S, self._advance_ramps)))
+            duties = (
+                (EXPIRE_S, EXPIRE_HOLDS, self._expire),
+                (RECONCILE_S, PROVE_LEDGER, self._prove_ledger),
+                (RECONCILE_S, PROVE_AUDIT, self._prove_audit),
+                (SAFETY_S, EXPIRE_APPROVALS, self._expire_approvals),
+                (SAFETY_S, SAFETY, self._measure_safety),
+                (RAMPS_S, RAMPS, self._advance_ramps),
+            )
+            self._loops += [asyncio.create_task(every(*duty)) for duty in duties]
 
     async def submit(self, requests: list[Request]) -> list[Outcome]:
         """As ``GroupCommit.submit``. Safe to call twice: every request has a key.
@@ -109,38 +126,39 @@ class BudgetGuard:
         meters.observe(LEDGER_COMMIT_SECONDS, seconds)
 
     async def _expire(self) -> None:
-        ended = EXPIRE_BATCH
-        while ended == EXPIRE_BATCH:
-            end = partial(self._runtime.store.transact, ledger.expire_due, now=utc_now(), limit=EXPIRE_BATCH)
-            ended = await asyncio.to_thread(end)
-            meters.count(HOLDS_EXPIRED, ended)
+        end = partial(_end_holds, now=utc_now())
+        store = self._runtime.store
+        ended = await asyncio.to_thread(
+            round_of, store, EXPIRE_HOLDS, ledger_store.due, end, limit=EXPIRE_BATCH
+        )
+        meters.count(HOLDS_EXPIRED, ended)
+
+    async def _expire_approvals(self) -> None:
+        end = partial(self._runtime.store.transact, approvals.expire_due, now=utc_now())
+        await asyncio.to_thread(end)
 
     async def _measure_safety(self) -> None:
+        for metric, count in self._proved.items():
+            meters.gauge(metric, count)
         read, now = self._runtime.store.read, utc_now()
-        await asyncio.to_thread(partial(self._runtime.store.transact, approvals.expire_due, now=now))
+        meters.gauge(KILL_SWITCHES, len(await asyncio.to_thread(read, switches.engaged)))
         found = await asyncio.to_thread(partial(read, reviews.violation_counts, since=now - VIOLATIONS_OF))
         for severity in Severity:
             count = sum(n for (kind, _), n in found.items() if kind == severity)
             meters.gauge(VIOLATIONS, count, severity=severity)
-        meters.gauge(KILL_SWITCHES, len(await asyncio.to_thread(read, switches.engaged)))
-        for metric, count in self._proved.items():
-            meters.gauge(metric, count)
 
     async def _advance_ramps(self) -> None:
-        for ramp in await asyncio.to_thread(self._runtime.store.read, ramps.live):
-            step = partial(self._runtime.store.transact, ramps.advance, ramp.id, now=utc_now())
-            try:
-                await asyncio.to_thread(step)
-            except GaelpError:
-                # One that cannot move must not keep the others where they are.
-                log.exception("a ramp stays as it is", extra={"ramp": ramp.id})
+        step = partial(ramps.advance, now=utc_now())
+        await asyncio.to_thread(each_of, self._runtime.store, RAMPS, ramps.live_ids, step)
 
-    async def _reconcile(self) -> None:
+    async def _prove_ledger(self) -> None:
         prove = partial(self._runtime.store.transact, statements.reconcile, now=utc_now())
         differences = await asyncio.to_thread(prove)
         self._prove(LEDGER_DIFFERENCES, len(differences))
         for difference in differences[:10]:
             log.error("the ledger does not add up", extra={"difference": str(difference)})
+
+    async def _prove_audit(self) -> None:
         proof = await asyncio.to_thread(self._runtime.store.transact, audit.verify)
         self._prove(AUDIT_BREAKS, len(proof.breaks))
         for each in proof.breaks[:10]:
@@ -149,3 +167,15 @@ class BudgetGuard:
     def _prove(self, metric: Metric, count: int) -> None:
         self._proved[metric] = count
         meters.gauge(metric, count)
+
+
+def _end_holds(tx: Connection, keys: Sequence[str], *, now: datetime) -> None:
+    """End holds that are past their time, all or nothing; raises if one stays pending.
+
+    A refusal that says that somebody has resolved the hold meanwhile is as good.
+    """
+    outcomes = ledger.apply(tx, [Expire(hold_key=key) for key in keys], now=now)
+    held = ledger_store.get_holds(tx, keys)
+    for key, outcome in zip(keys, outcomes, strict=True):
+        if key in held and held[key].state is HoldState.PENDING:
+            raise outcome if isinstance(outcome, GaelpError) else Conflict(f"Hold {key!r} stays pending.")

@@ -50,6 +50,11 @@ class Crew:
         self._stopped = asyncio.Event()
         self._over = asyncio.Event()
 
+    def is_waiting(self) -> bool:
+        """None of its workers has come, and none has ended or was told to stop."""
+        idle = not (self._members or self._outcomes or self._silent)
+        return idle and bool(self._refs) and self.directive.stop is None
+
     async def run(self) -> Outcome | None:
         """Start every worker and wait for the end of all; None when another process runs the attempt.
 
@@ -132,7 +137,8 @@ class Crew:
         if outcome is None or (told is EndCause.SUPERSEDED and outcome.cause in _ECHOES):
             self._silent.add(rank)
         elif told is not None and outcome.cause is EndCause.CANCELLED:
-            self._outcomes[rank] = replace(outcome, cause=told)
+            words = self.directive.message if not self.claimed else ""
+            self._outcomes[rank] = replace(outcome, cause=told, message=words or outcome.message)
         else:
             self._outcomes[rank] = outcome
             if outcome.cause is not EndCause.SUCCESS and self.order.workers > 1:

@@ -8,19 +8,17 @@ side do no harm, and one that dies loses nothing that it had answered.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 
-from gaelp_ray.actors.loops import utc_now
+from gaelp_ray.actors.duties import settle
+from gaelp_ray.actors.loops import utc_now, without_end
+from gaelp_ray.domain.duties import COMMITS, Failed, is_no_items_fault, isolated
 from gaelp_ray.domain.errors import Unavailable
 from gaelp_ray.domain.ledger import Outcome, Request
 from gaelp_ray.services import ledger
 from gaelp_ray.store.engine import Store
-
-log = logging.getLogger(__name__)
 
 #: How long the first request of an idle guard waits for company.
 GATHER_S = 0.002
@@ -30,6 +28,10 @@ BATCH = 256
 MAX_WAITING = 20_000
 
 
+#: What one caller asks for, and where its answer goes.
+_Asked = tuple[Sequence[Request], asyncio.Future[list[Outcome]]]
+
+
 class GroupCommit:
     """Gathers requests and applies them in batches, one batch at a time."""
 
@@ -37,7 +39,7 @@ class GroupCommit:
         self._store = store
         #: Told of each batch: how many requests, how many seconds.
         self._committed = committed
-        self._waiting: deque[tuple[Sequence[Request], asyncio.Future[list[Outcome]]]] = deque()
+        self._waiting: deque[_Asked] = deque()
         self._count = 0
         self._arrived = asyncio.Event()
 
@@ -58,16 +60,19 @@ class GroupCommit:
         return await answer
 
     async def run(self) -> None:
-        """Commit what arrives, for ever."""
-        while True:
-            await self._arrived.wait()
-            if self._count < BATCH:
-                await asyncio.sleep(GATHER_S)
-            while batch := self._next_batch():
-                await self._commit(batch)
-            self._arrived.clear()
+        """Commit what arrives, without end."""
+        await without_end(COMMITS, self._commit_what_waits)
 
-    def _next_batch(self) -> list[tuple[Sequence[Request], asyncio.Future[list[Outcome]]]]:
+    async def _commit_what_waits(self) -> None:
+        await self._arrived.wait()
+        if self._count < BATCH:
+            await asyncio.sleep(GATHER_S)
+        # Cleared first: what arrives while a batch is committed is not slept through if that fails.
+        self._arrived.clear()
+        while batch := self._next_batch():
+            await self._commit(batch)
+
+    def _next_batch(self) -> list[_Asked]:
         batch, count = [], 0
         while self._waiting and count < BATCH:
             requests, answer = self._waiting.popleft()
@@ -77,32 +82,42 @@ class GroupCommit:
                 batch.append((requests, answer))
         return batch
 
-    async def _commit(self, batch: list[tuple[Sequence[Request], asyncio.Future[list[Outcome]]]]) -> None:
-        requests = [request for asked, _ in batch for request in asked]
+    async def _commit(self, batch: Sequence[_Asked]) -> None:
+        """Carry a batch out and answer all who wait for it; one that breaks it fails alone."""
         started = time.perf_counter()
-        apply = partial(self._store.transact, ledger.apply, requests, now=utc_now())
-        try:
-            outcomes = iter(await asyncio.to_thread(apply))
-        except Exception as error:
-            await self._give_up(batch, error)
-            return
-        if self._committed is not None:
-            self._committed(len(requests), time.perf_counter() - started)
-        for asked, answer in batch:
-            own = [next(outcomes) for _ in asked]
-            if not answer.done():
-                answer.set_result(own)
+        results = await asyncio.to_thread(isolated, batch, self._apply)
+        failed: dict[str, Exception] = {}
+        for (asked, answer), result in zip(batch, results, strict=True):
+            if isinstance(result, Failed):
+                failed[asked[0].key] = result.error
+            if answer.done():
+                continue
+            if isinstance(result, Failed):
+                answer.set_exception(result.error)
+            else:
+                answer.set_result(result)
+        broken = {key: error for key, error in failed.items() if not isinstance(error, Unavailable)}
+        if broken:
+            await asyncio.to_thread(self._note, broken)
+        if len(failed) < len(batch):
+            count = sum(len(asked) for asked, _ in batch)
+            self._measure(count, time.perf_counter() - started)
 
-    async def _give_up(
-        self, batch: list[tuple[Sequence[Request], asyncio.Future[list[Outcome]]]], error: Exception
-    ) -> None:
-        """Pass the error on; where it may be the fault of one caller, ask for each alone first."""
-        if not isinstance(error, Unavailable):
-            log.error("batch refused", exc_info=error, extra={"count": len(batch)})
-            if len(batch) > 1:
-                for one in batch:
-                    await self._commit([one])
-                return
-        for _, answer in batch:
-            if not answer.done():
-                answer.set_exception(error)
+    def _apply(self, batch: Sequence[_Asked]) -> list[list[Outcome] | Failed]:
+        """The outcomes of each caller's requests, all of one transaction."""
+        requests = [request for asked, _ in batch for request in asked]
+        try:
+            outcomes = iter(self._store.transact(ledger.apply, requests, now=utc_now()))
+        except Exception as error:
+            if not is_no_items_fault(error):
+                raise
+            # Nobody's fault: to ask for each alone would only take longer.
+            return [Failed(error)] * len(batch)
+        return [[next(outcomes) for _ in asked] for asked, _ in batch]
+
+    def _note(self, broken: Mapping[str, Exception]) -> None:
+        settle(self._store, COMMITS, (), broken, known={}, again=False)
+
+    def _measure(self, count: int, seconds: float) -> None:
+        if self._committed is not None:
+            self._committed(count, seconds)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
+from collections.abc import Sequence
 from functools import partial
 
 from gaelp_ray.actors import meters
+from gaelp_ray.actors.duties import settle
 from gaelp_ray.actors.loops import every, until_available
 from gaelp_ray.bootstrap import Runtime
 from gaelp_ray.config import Settings
+from gaelp_ray.domain.duties import POINTS, Failed, isolated
 from gaelp_ray.domain.metrics import MetricPoint
 from gaelp_ray.observability.metrics import POINTS_STORED, POINTS_WAITING
 from gaelp_ray.services import metrics as metric_service
-
-log = logging.getLogger(__name__)
 
 STORE_S = 0.5
 BATCH = 2000
@@ -39,7 +39,7 @@ class MetricsHub:
         self._sequence = self._live_values = 0
         self._arrived = asyncio.Condition()
         self._waiting: list[tuple[list[MetricPoint], asyncio.Future[None]]] = []
-        self._store_loop = asyncio.create_task(every(STORE_S, self._store))
+        self._store_loop = asyncio.create_task(every(STORE_S, POINTS, self._store))
 
     async def push(self, points: list[MetricPoint]) -> None:
         """Publish points at once; answers when they are stored."""
@@ -75,31 +75,29 @@ class MetricsHub:
         return self._sequence, [point for number, point in self._live if number > after]
 
     async def _store(self) -> None:
-        """Write what waits, in one transaction a batch, and answer those who wait for it."""
+        """Write what waits, in one transaction a batch, and answer those who wait for it.
+
+        A point that cannot be stored is left out and noted; every other is stored.
+        """
         while batch := self._next_batch():
             points = [point for pushed, _ in batch for point in pushed]
-            write = partial(self._runtime.store.transact, metric_service.store, points)
-            try:
-                await until_available(write)
-            except Exception:
-                # Something in the batch cannot be stored: alone, each push shows whether it is the one.
-                await self._store_one_by_one(batch)
-                continue
+            results = await until_available(partial(isolated, points, self._write))
+            failed = [(p, r.error) for p, r in zip(points, results, strict=True) if isinstance(r, Failed)]
             for _, stored in batch:
                 if not stored.done():
                     stored.set_result(None)
-            meters.count(POINTS_STORED, len(points), shard=self._shard)
+            if failed:
+                await asyncio.to_thread(self._note, failed)
+            meters.count(POINTS_STORED, len(points) - len(failed), shard=self._shard)
         meters.gauge(POINTS_WAITING, len(self._waiting), shard=self._shard)
 
-    async def _store_one_by_one(self, batch: list[tuple[list[MetricPoint], asyncio.Future[None]]]) -> None:
-        for points, stored in batch:
-            write = partial(self._runtime.store.transact, metric_service.store, points)
-            try:
-                await until_available(write)
-            except Exception:
-                log.exception("points cannot be stored", extra={"count": len(points)})
-            if not stored.done():
-                stored.set_result(None)
+    def _write(self, points: Sequence[MetricPoint]) -> Sequence[MetricPoint]:
+        self._runtime.store.transact(metric_service.store, points)
+        return points
+
+    def _note(self, failed: Sequence[tuple[MetricPoint, Exception]]) -> None:
+        named = {f"job {point.job_id} step {point.step}": error for point, error in failed}
+        settle(self._runtime.store, POINTS, (), named, known={}, again=False)
 
     def _next_batch(self) -> list[tuple[list[MetricPoint], asyncio.Future[None]]]:
         count = pushes = 0

@@ -8,7 +8,7 @@ import os
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -17,8 +17,9 @@ import ray
 
 from gaelp_ray.actors import meters
 from gaelp_ray.actors.cashier import Cashier
-from gaelp_ray.actors.cluster import draining_nodes
+from gaelp_ray.actors.cluster import draining_nodes, waiting_for_room
 from gaelp_ray.actors.crew import Crew
+from gaelp_ray.actors.duties import round_of, settle
 from gaelp_ray.actors.logbook import Logbook
 from gaelp_ray.actors.loops import every, until_available, utc_now
 from gaelp_ray.actors.orphans import OrphanCollector
@@ -26,6 +27,20 @@ from gaelp_ray.bootstrap import Runtime
 from gaelp_ray.config import Settings
 from gaelp_ray.domain.attempts import Directive, LaunchOrder, Outcome, ResumePoints, unpaid
 from gaelp_ray.domain.checkpoints import Retention
+from gaelp_ray.domain.duties import (
+    COLLECT,
+    DELIVER,
+    DRAINS,
+    HEARTBEAT,
+    ORDERS,
+    ORPHANS,
+    PAY,
+    PLACES,
+    SWITCHES,
+    Failed,
+    isolated,
+    words_of,
+)
 from gaelp_ray.domain.endings import bare
 from gaelp_ray.domain.errors import Forbidden, GaelpError, SetupError, Unavailable
 from gaelp_ray.domain.gangs import Member
@@ -33,6 +48,7 @@ from gaelp_ray.domain.jobs import EndCause, JobState
 from gaelp_ray.domain.ledger import Money, Settle
 from gaelp_ray.domain.metrics import MetricPoint
 from gaelp_ray.domain.platforms import DeliveryReport, Placements
+from gaelp_ray.domain.resources import Resources
 from gaelp_ray.observability.metrics import (
     ATTEMPTS_ENDED,
     GPU_IDLE_SECONDS,
@@ -40,7 +56,8 @@ from gaelp_ray.observability.metrics import (
     SILENT_ATTEMPTS,
 )
 from gaelp_ray.services import attempts as attempt_service
-from gaelp_ray.services import costs, launching
+from gaelp_ray.services import costs, duties, launching
+from gaelp_ray.services.launching import Orders
 from gaelp_ray.training.budget import Lease
 from gaelp_ray.training.checkpoints import Saved
 from gaelp_ray.training.idleness import IdlePolicy
@@ -60,6 +77,12 @@ SILENT_S = 30.0
 COLLECT_S = 60.0
 #: How often it is looked whether running time must be paid for.
 PAY_S = 2.0
+#: An order that cannot be read is tried so often before its attempt is ended.
+GIVE_UP_AFTER = 5
+UNPROVEN = "Nobody can tell whether its running time is paid for."
+#: How long Ray may take to find room for an attempt.
+PLACE_S = 60.0
+NO_ROOM = "Ray found no room for it: what was planned for it is used outside the queue."
 #: Between two tries to store an end of which nothing can be left out any more.
 END_PAUSE_S = 5.0
 DRAINED = "Its node is being taken away; it goes on elsewhere."
@@ -76,10 +99,21 @@ class Owned:
     paid_until: datetime | None = None
     #: When each worker last showed a sign of life.
     seen_at: dict[int, float] = field(default_factory=dict)
+    #: When it was handed to Ray.
+    began_at: float = field(default_factory=time.monotonic)
 
     def is_due(self, now: datetime, ahead: timedelta) -> bool:
         """Whether its running time is paid for no longer than that."""
         return self.paid_until is not None and now >= self.paid_until - ahead
+
+    @property
+    def asks_for(self) -> Resources:
+        """What Ray is asked for, for each worker; Ray does not count storage."""
+        return replace(self.order.resources, storage_bytes=0)
+
+    def is_late(self, now: float) -> bool:
+        """Whether Ray should have started it by now. A gang's room is waited for before it starts."""
+        return self.order.workers == 1 and now - self.began_at > PLACE_S
 
     def quiet_s(self, now: float) -> float:
         """How long the quietest worker has been silent; 0 before the first sign."""
@@ -135,19 +169,32 @@ class Launcher:
             policy=self._runtime.retry_policy,
             now=utc_now(),
         )
-        self._spawn(every(HEARTBEAT_S, self._show_life))
-        self._spawn(every(HEARTBEAT_S, self._heed_drains))
-        self._spawn(every(SWITCHES_S, self._heed_switches))
-        self._spawn(every(PAY_S, self._pay))
+        self._spawn(every(HEARTBEAT_S, HEARTBEAT, self._show_life))
+        self._spawn(every(HEARTBEAT_S, ORPHANS, self._lose_orphans))
+        self._spawn(every(HEARTBEAT_S, DRAINS, self._heed_drains))
+        self._spawn(every(HEARTBEAT_S, PLACES, self._take_back))
+        self._spawn(every(SWITCHES_S, SWITCHES, self._heed_switches))
+        self._spawn(every(PAY_S, PAY, self._pay))
         if self._name.endswith("launcher-0"):
-            self._spawn(every(COLLECT_S, self._collect_orphans))
-        await every(ORDERS_S, self._carry_out_orders, wake=self._wake)
+            self._spawn(every(COLLECT_S, COLLECT, self._collect_orphans))
+        await every(ORDERS_S, ORDERS, self._carry_out_orders, wake=self._wake)
+
+    async def _lose_orphans(self) -> None:
+        """What could not be declared lost when this life began."""
+        look = partial(launching.orphans, name=self._name, incarnation=self._incarnation)
+        lose = partial(launching.lose_orphans, policy=self._runtime.retry_policy, now=utc_now())
+        await asyncio.to_thread(round_of, self._runtime.store, ORPHANS, look, lose)
 
     async def _carry_out_orders(self) -> None:
         store, grace_s = self._runtime.store, self._settings.stop_grace_s
+        known = await asyncio.to_thread(store.read, duties.known, ORDERS)
+        now = utc_now()
+        paused = frozenset(int(item) for item, again_at in known.items() if again_at and again_at > now)
         orders = await asyncio.to_thread(
-            store.read, launching.take_orders, self._name, stop_grace_s=grace_s, now=utc_now()
+            store.read, launching.take_orders, self._name, stop_grace_s=grace_s, now=now, without=paused
         )
+        if orders.broken or known:
+            await self._set_aside(orders, known)
         if not orders.ids:
             return
         for order in orders.launches:
@@ -155,10 +202,27 @@ class Launcher:
         for stop in orders.stops:
             self._tell_to_stop(stop.attempt_id, Directive(stop.cause))
         launched = [order.attempt_id for order in orders.launches]
-        await self._remember(
+        unnoted = await self._remember(
             launching.deliver, orders, launched=launched, incarnation=self._incarnation, now=utc_now()
         )
+        if unnoted:
+            failed = {str(attempt_id): error for attempt_id, error in unnoted.items()}
+            await asyncio.to_thread(settle, store, DELIVER, (), failed, known={}, again=False)
         self._wake.set()  # there may be more than one batch
+
+    async def _set_aside(self, orders: Orders, known: Mapping[str, datetime | None]) -> None:
+        """Note orders that cannot be read. One that fails too often ends its attempt, which holds room."""
+        store = self._runtime.store
+        broken = {str(order_id): error for order_id, error in orders.broken.items()}
+        tried = broken.keys() | {str(order_id) for order_id in orders.ids}
+        failures = await asyncio.to_thread(settle, store, ORDERS, tried, broken, known=known)
+        for failure in failures:
+            if failure.times < GIVE_UP_AFTER:
+                continue
+            attempt_id = await asyncio.to_thread(store.read, launching.attempt_of, int(failure.item))
+            if attempt_id is not None:
+                words = f"Its order to start cannot be carried out: {words_of(failure.error)}."
+                self._spawn(self._end(attempt_id, Outcome(EndCause.MISCONFIGURED, words)))
 
     def _launch(self, order: LaunchOrder) -> None:
         if order.attempt_id in self._owned:
@@ -207,6 +271,21 @@ class Launcher:
             if draining & owned.crew.node_ids():
                 self._tell_to_stop(attempt_id, Directive(EndCause.PREEMPTED, DRAINED))
 
+    async def _take_back(self) -> None:
+        """Send attempts back to the queue that Ray finds no room for: others use what was planned for them.
+
+        It costs them nothing, and none starts twice: whoever is told to stop is never granted its claim.
+        """
+        now = time.monotonic()
+        late = [i for i, owned in self._owned.items() if owned.crew.is_waiting() and owned.is_late(now)]
+        if not late:
+            return
+        waiting = await asyncio.to_thread(waiting_for_room)
+        for attempt_id in late:
+            owned = self._owned.get(attempt_id)
+            if owned is not None and owned.crew.is_waiting() and owned.asks_for in waiting:
+                self._tell_to_stop(attempt_id, Directive(EndCause.NODE_LOST, NO_ROOM))
+
     async def _heed_switches(self) -> None:
         """Stop what spends real money under a kill switch, for what was ordered must end as well."""
         spending = {i: owned.order for i, owned in self._owned.items() if owned.order.money is Money.REAL}
@@ -224,9 +303,8 @@ class Launcher:
         due = [i for i, owned in self._owned.items() if owned.is_due(now, terms.notice + terms.lead)]
         if not due:
             return
-        renew = partial(self._runtime.store.transact, costs.renew, due, terms=terms, now=now)
         try:
-            outcomes: dict[int, datetime | GaelpError] = await asyncio.to_thread(renew)
+            outcomes = await asyncio.to_thread(self._renew, due, now)
         except Unavailable as error:
             outcomes = dict.fromkeys(due, error)
         for attempt_id, outcome in outcomes.items():
@@ -238,6 +316,26 @@ class Launcher:
             elif owned.is_due(now, terms.notice):
                 # Nothing runs that nobody can prove to be paid for; what is held pays for the notice.
                 self._tell_to_stop(attempt_id, unpaid(outcome))
+
+    def _renew(self, due: Sequence[int], now: datetime) -> dict[int, datetime | GaelpError]:
+        """As ``costs.renew``. For what cannot even be asked for, nobody can prove that it is paid for."""
+        store, terms = self._runtime.store, self._runtime.terms
+
+        def together(part: Sequence[int]) -> list[datetime | GaelpError | None]:
+            outcomes = store.transact(costs.renew, part, terms=terms, now=now)
+            return [outcomes.get(attempt_id) for attempt_id in part]
+
+        found: dict[int, datetime | GaelpError] = {}
+        failed: dict[str, Exception] = {}
+        for attempt_id, result in zip(due, isolated(due, together), strict=True):
+            if isinstance(result, Failed):
+                failed[str(attempt_id)] = result.error
+                found[attempt_id] = Unavailable(UNPROVEN)
+            elif result is not None:
+                found[attempt_id] = result
+        if failed:
+            settle(store, PAY, (), failed, known={}, again=False)
+        return found
 
     async def claim(
         self,

@@ -9,7 +9,10 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from gaelp_ray.actors import meters
+from gaelp_ray.domain.duties import Duty, words_of
 from gaelp_ray.domain.errors import Unavailable
+from gaelp_ray.observability.metrics import DUTY_FAILURES
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")
@@ -22,22 +25,53 @@ def utc_now() -> datetime:
 
 
 async def every(
-    seconds: float, duty: Callable[[], Awaitable[None]], *, wake: asyncio.Event | None = None
+    seconds: float, duty: Duty, do: Callable[[], Awaitable[None]], *, wake: asyncio.Event | None = None
 ) -> None:
-    """Do ``duty`` for ever: after each ``wake``, and at the latest after ``seconds``."""
+    """Do a duty without end: after each ``wake``, and at the latest after ``seconds``.
+
+    A round that fails is counted and logged, with its traceback when it fails in a new way; the next one
+    comes all the same.
+    """
+    told = ""
     while True:
-        try:
-            await duty()
-        except Unavailable as error:
-            log.warning("duty waits", extra={"action": duty.__name__, "reason": error.message})
-        except Exception:
-            log.exception("duty failed", extra={"action": duty.__name__})
+        told = await _round(duty, do, told)
         if wake is None:
             await asyncio.sleep(seconds)
             continue
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(wake.wait(), seconds)
         wake.clear()
+
+
+async def without_end(duty: Duty, do: Callable[[], Awaitable[None]], *, rest_s: float = 0.5) -> None:
+    """Do a duty that waits for its work by itself; after a failure it rests."""
+    told = ""
+    while True:
+        failed = await _round(duty, do, told)
+        if failed:
+            await asyncio.sleep(rest_s)
+        told = failed
+
+
+async def attempt(duty: Duty, do: Callable[[], Awaitable[None]]) -> bool:
+    """Do something beside a duty whose failure must not stop it; returns whether it went well."""
+    return not await _round(duty, do, "")
+
+
+async def _round(duty: Duty, do: Callable[[], Awaitable[None]], told: str) -> str:
+    """One round; returns the words of what went wrong, empty if nothing did."""
+    try:
+        await do()
+    except Unavailable as error:
+        log.warning("duty waits", extra={"action": duty.name, "reason": error.message})
+        return told or error.message
+    except Exception as error:
+        meters.count(DUTY_FAILURES, duty=duty.name)
+        words = words_of(error)
+        new = error if words != told else None
+        log.error("duty failed", exc_info=new, extra={"action": duty.name, "reason": words})
+        return words
+    return ""
 
 
 async def until_available(call: Callable[[], R]) -> R:

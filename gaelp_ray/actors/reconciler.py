@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ray.exceptions import RayError
 
 from gaelp_ray.actors import meters
+from gaelp_ray.actors.duties import settle
 from gaelp_ray.actors.loops import utc_now
 from gaelp_ray.bootstrap import Runtime
+from gaelp_ray.domain.duties import RECONCILE, Failed, isolated
 from gaelp_ray.domain.reconcile import Discrepancy, Finding, confirmed, counted
 from gaelp_ray.observability.metrics import DISCREPANCIES
 from gaelp_ray.services import reconcile
@@ -41,14 +43,37 @@ class Reconciler:
             meters.gauge(DISCREPANCIES, count, kind=str(kind))
         if not sure:
             return None
-        mended = await asyncio.to_thread(
-            store.transact, reconcile.mend, sure, policy=self._runtime.retry_policy, now=utc_now()
-        )
+        mended = await asyncio.to_thread(self._mend, sure)
         for finding in sure:
             if finding.kind is Discrepancy.STRAY_TASK and finding.launcher is not None:
                 self._launchers[finding.launcher].drop.remote(finding.attempt_id)
             log.warning("discrepancy", extra={"finding": str(finding), "mended": finding in mended.mended})
         return mended
+
+    def _mend(self, sure: Sequence[Finding]) -> Mended:
+        """What can be mended: one finding that cannot keeps no other from it."""
+        store, policy = self._runtime.store, self._runtime.retry_policy
+        done: list[Mended] = []
+
+        def together(part: Sequence[Finding]) -> Sequence[Finding]:
+            done.append(store.transact(reconcile.mend, part, policy=policy, now=utc_now()))
+            return part
+
+        results = zip(sure, isolated(sure, together), strict=True)
+        failed = {finding: result.error for finding, result in results if isinstance(result, Failed)}
+        if failed:
+            settle(
+                store,
+                RECONCILE,
+                (),
+                {str(each): error for each, error in failed.items()},
+                known={},
+                again=False,
+            )
+        return Mended(
+            tuple(each for some in done for each in some.mended),
+            (*(each for some in done for each in some.left), *failed),
+        )
 
     async def _owned(self) -> dict[str, frozenset[int]]:
         """The attempts of every launcher that answers."""

@@ -8,21 +8,39 @@ import os
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 from gaelp_ray.actors import meters
 from gaelp_ray.actors.autoscaler import Autoscaler, floor
-from gaelp_ray.actors.cluster import live_nodes
-from gaelp_ray.actors.loops import every, utc_now
+from gaelp_ray.actors.cluster import live_nodes, other_jobs, used_resources
+from gaelp_ray.actors.duties import round_of, settle
+from gaelp_ray.actors.loops import attempt, every, utc_now
 from gaelp_ray.actors.reconciler import Reconciler
 from gaelp_ray.actors.shapes import node_shapes
 from gaelp_ray.bootstrap import Runtime
 from gaelp_ray.config import Settings
+from gaelp_ray.domain.duties import (
+    AUTOSCALER,
+    DUTIES,
+    EXPIRE_JOBS,
+    LOOK,
+    PLAN,
+    QUEUE,
+    RECONCILE,
+    START,
+    TAKE_OVER,
+    TICK,
+    UPKEEP,
+    WAKE,
+    Troubles,
+    words_of,
+)
 from gaelp_ray.domain.errors import Unavailable
-from gaelp_ray.domain.scheduling import Node, NodeShape, Plan, QueuedJob, Snapshot, WaitCode, plan
+from gaelp_ray.domain.scheduling import Node, NodeShape, OutsideUse, Plan, QueuedJob, Snapshot, WaitCode, plan
 from gaelp_ray.domain.scheduling.explain import Explanation, QueueReport, explain, report
 from gaelp_ray.observability.metrics import (
     AGENTS,
@@ -34,13 +52,14 @@ from gaelp_ray.observability.metrics import (
     PREEMPTIONS,
     QUEUE_DEPTH,
     SCHEDULER_EPOCH,
+    SET_ASIDE,
     STARTS_DROPPED,
     TICK_SECONDS,
 )
-from gaelp_ray.services import launching, mirror, scheduling
+from gaelp_ray.services import duties, launching, mirror, scheduling
 from gaelp_ray.services import status as status_service
 from gaelp_ray.services.mirror import Mirror
-from gaelp_ray.services.scheduling import Applied
+from gaelp_ray.services.scheduling import Applied, Outside
 from gaelp_ray.store.leases import Lease
 
 log = logging.getLogger(__name__)
@@ -76,6 +95,7 @@ class Reign:
     lease: Lease
     mirror: Mirror
     autoscaler: Autoscaler = field(default_factory=Autoscaler)
+    outside: OutsideUse = field(default_factory=OutsideUse)
     last: Tick | None = None
 
 
@@ -100,9 +120,10 @@ class Scheduler:
         self._turn = asyncio.Lock()
         self._hinted = asyncio.Event()
         self._loops = [
-            asyncio.create_task(every(settings.tick.total_seconds(), self._tick, wake=self._hinted)),
-            asyncio.create_task(every(UPKEEP_S, self._upkeep)),
-            asyncio.create_task(every(RECONCILE_S, self._reconcile)),
+            asyncio.create_task(every(settings.tick.total_seconds(), TICK, self._tick, wake=self._hinted)),
+            asyncio.create_task(every(UPKEEP_S, TAKE_OVER, self._take_over)),
+            asyncio.create_task(every(UPKEEP_S, UPKEEP, self._upkeep)),
+            asyncio.create_task(every(RECONCILE_S, RECONCILE, self._reconcile)),
         ]
 
     async def hint(self) -> None:
@@ -167,7 +188,7 @@ class Scheduler:
             self._launchers[name].wake.remote()
         if tick.unfinished:
             self._hinted.set()
-        await asyncio.to_thread(self._ask_for_nodes, tick)
+        await attempt(AUTOSCALER, lambda: asyncio.to_thread(self._ask_for_nodes, tick))
         meters.observe(TICK_SECONDS, time.perf_counter() - started)
 
     def _tick_once(self) -> Tick | None:
@@ -177,13 +198,13 @@ class Scheduler:
         if reign is None:
             return None
         # 2. Wake jobs whose backoff is over, and fail those whose deadline is.
-        store.transact(scheduling.wake_due, now=now)
-        store.transact(scheduling.expire_due, now=now)
+        round_of(store, WAKE, scheduling.due, partial(scheduling.wake, now=now))
+        round_of(store, EXPIRE_JOBS, scheduling.past_deadline, partial(scheduling.expire, now=now))
         # 3. Catch up with the queue.
         looked_at = time.monotonic()
-        store.read(mirror.refresh, reign.mirror)
+        changed = self._catch_up(reign, now)
         # 4. Look: nodes, claims, rules, reservations.
-        snapshot = self._look(reign)
+        snapshot = self._look(reign, changed)
         # Taken after the look: an attempt never begins before the end of the one it follows.
         now = utc_now()
         # 5. Decide.
@@ -194,7 +215,27 @@ class Scheduler:
         #    orders by themselves if that is lost, and the autoscaler is asked for what is still missing.
         applied = self._apply(reign, snapshot, decided, now)
         reign.last = Tick(snapshot, decided, applied, now, lag_s, plan_s)
+        self._set_aside(snapshot, decided, applied)
         return reign.last
+
+    def _catch_up(self, reign: Reign, now: datetime) -> frozenset[int]:
+        """Bring the queue up to date; returns the jobs that were looked at."""
+        store = self._runtime.store
+        again = {int(item) for item in store.read(duties.due_again, QUEUE, now=now)}
+        looked = store.read(mirror.refresh, reign.mirror, again=again)
+        unreadable = {str(job_id): error for job_id, error in reign.mirror.unreadable.items()}
+        settle(store, QUEUE, {str(job_id) for job_id in looked}, unreadable)
+        return looked
+
+    def _set_aside(self, snapshot: Snapshot, decided: Plan, applied: Applied) -> None:
+        """Note what could not be decided about or started, and forget what went well this time."""
+        store = self._runtime.store
+        broken = {str(each.job_id): each.error for each in decided.broken}
+        failed = {str(job_id): error for job_id, error in applied.failed.items()}
+        for duty, errors in ((PLAN, broken), (START, failed)):
+            known = store.read(duties.due_again, duty, now=utc_now())
+            if known or errors:
+                settle(store, duty, known | errors.keys(), errors)
 
     def _lead(self, now: datetime) -> Reign | None:
         """Renew the lease. A new epoch begins with the whole queue, read after the lease was taken."""
@@ -214,31 +255,56 @@ class Scheduler:
         self._reign = None
         return Reign(lease, self._runtime.store.transact(mirror.load))
 
-    def _look(self, reign: Reign) -> Snapshot:
-        nodes = live_nodes()
-        return self._runtime.store.read(
+    def _look(self, reign: Reign, changed: Collection[int]) -> Snapshot:
+        """``changed``: jobs that may fare better than when they were set aside."""
+        nodes, outside = live_nodes(), self._outside(reign)
+        now, store = utc_now(), self._runtime.store
+        waiting = store.read(duties.waiting, PLAN, START, now=now)
+        aside = {int(item): error for item, error in waiting.items() if int(item) not in changed}
+        troubles = Troubles[str]()
+        seen = store.read(
             scheduling.look,
             reign.mirror,
             nodes=nodes,
             shapes=node_shapes(self._settings.node_groups, nodes),
             policy=self._runtime.scheduling_policy,
             terms=self._runtime.terms,
-            now=utc_now(),
+            now=now,
+            aside=aside,
+            troubles=troubles,
+            outside=outside,
         )
+        known = store.read(duties.known, LOOK)
+        settle(store, LOOK, known.keys() | troubles.found.keys(), troubles.found, known=known)
+        return seen
+
+    def _outside(self, reign: Reign) -> Outside | None:
+        """Who else uses the nodes; where Ray does not say, nobody is taken to."""
+        try:
+            used = used_resources()
+            return Outside(reign.outside, used, other_jobs())
+        except Exception as error:
+            log.warning("use outside the queue is not known", extra={"reason": words_of(error)})
+            return None
 
     def _apply(self, reign: Reign, snapshot: Snapshot, decided: Plan, now: datetime) -> Applied:
         store = self._runtime.store
-        applied = store.transact(
-            scheduling.apply,
-            decided,
-            snapshot,
-            reign.mirror,
-            holder=reign.lease.holder,
-            epoch=reign.lease.epoch,
-            loads=store.read(scheduling.launcher_loads, self._cluster),
-            make_token=uuid.uuid4,
-            now=now,
-        )
+        loads = store.read(scheduling.launcher_loads, self._cluster)
+
+        def write(some: Plan) -> Applied:
+            return store.transact(
+                scheduling.apply,
+                some,
+                snapshot,
+                reign.mirror,
+                holder=reign.lease.holder,
+                epoch=reign.lease.epoch,
+                loads=loads,
+                make_token=uuid.uuid4,
+                now=now,
+            )
+
+        applied = scheduling.apply_in_parts(decided, write)
         scheduling.remember(reign.mirror, applied)
         return applied
 
@@ -253,20 +319,31 @@ class Scheduler:
             raise Unavailable("The scheduler has made no plan yet; ask again in a second.")
         return last
 
-    async def _upkeep(self) -> None:
-        await asyncio.to_thread(self._take_over_and_count)
+    async def _take_over(self) -> None:
+        """Declare attempts lost whose launchers, of other clusters, fell silent."""
+        if self._reign is None:
+            return
+        store, cluster = self._runtime.store, self._cluster
+        silence, policy = self._settings.launcher_silence, self._runtime.retry_policy
+        retire = partial(
+            launching.retire_silent, cluster=cluster, silence=silence, policy=policy, now=utc_now()
+        )
+        await asyncio.to_thread(store.transact, retire)
+        look = partial(launching.of_retired, cluster=cluster)
+        lose = partial(launching.lose_cluster, policy=policy, now=utc_now())
+        await asyncio.to_thread(round_of, store, TAKE_OVER, look, lose)
 
-    def _take_over_and_count(self) -> None:
+    async def _upkeep(self) -> None:
+        await asyncio.to_thread(self._count)
+
+    def _count(self) -> None:
         store, reign = self._runtime.store, self._reign
         if reign is None:
             return
-        store.transact(
-            launching.retire_silent,
-            cluster=self._cluster,
-            silence=self._settings.launcher_silence,
-            policy=self._runtime.retry_policy,
-            now=utc_now(),
-        )
+        aside = store.read(duties.counts)
+        for name in DUTIES.keys() | aside.keys():
+            meters.gauge(SET_ASIDE, aside.get(name, 0), duty=name)
+        store.transact(duties.prune, now=utc_now())
         counted = store.read(status_service.status)
         for phase, count in counted.phases.items():
             meters.gauge(JOBS, count, phase=phase)

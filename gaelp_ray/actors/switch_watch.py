@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from gaelp_ray.actors.loops import every
+from gaelp_ray.domain.duties import WATCH_SWITCHES
 from gaelp_ray.domain.ledger import Outcome, Request
 from gaelp_ray.domain.switches import Board
 from gaelp_ray.services import switches
@@ -32,9 +33,9 @@ class SwitchWatch:
         self.board = Board()
 
     async def run(self) -> None:
-        """Watch, for ever."""
+        """Watch, without end."""
         try:
-            await every(self._poll_s, self._refresh, wake=self._moved)
+            await every(self._poll_s, WATCH_SWITCHES, self._refresh, wake=self._moved)
         finally:
             self._stop_listening()
 

@@ -203,12 +203,18 @@ def resume(agent_id: AgentId, as_json: AsJson = False) -> None:
 @app.command()
 def budget(
     agent_id: AgentId,
-    limit: Annotated[float, typer.Argument(min=0, help="Most it may spend in all, in currency units.")],
+    limit: Annotated[
+        float | None, typer.Argument(min=0, help="Most it may spend in all, in currency units.")
+    ] = None,
+    unlimited: Annotated[bool, typer.Option("--unlimited", help="Take the limit away.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Set the budget limit of an agent."""
+    """Set the budget limit of an agent, or take it away."""
+    if (limit is None) is not unlimited:
+        raise typer.BadParameter("Say a limit, or --unlimited.")
+    clear = ("budget_limit",) if unlimited else ()
     with connect() as gaelp:
-        _print(gaelp.agents.update(agent_id, budget_limit=limit), as_json)
+        _print(gaelp.agents.update(agent_id, budget_limit=limit, clear=clear), as_json)
 
 
 @app.command()

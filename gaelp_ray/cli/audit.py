@@ -43,7 +43,12 @@ def list_records(
     """List changes in the order in which they were made."""
     with connect() as gaelp:
         page = gaelp.audit.list(
-            subject=subject, actor=actor, action=action, limit=limit, cursor=cursor or str(after)
+            subject=subject,
+            actor=actor,
+            action=action,
+            after=None if cursor else after,
+            limit=limit,
+            cursor=cursor,
         )
     if as_json:
         return output.print_json(page)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -78,29 +79,61 @@ def explain(job_id: JobId, as_json: AsJson = False) -> None:
         print_preemptions(preemptions)
 
 
+class Clearable(StrEnum):
+    """What `--clear` takes, by the names of the options that set it."""
+
+    DEADLINE = "deadline"
+    TIMEOUT = "timeout"
+    MAX_RETRIES = "max-retries"
+    EXPECT = "expect"
+
+
+_CLEARED = {
+    Clearable.DEADLINE: "deadline",
+    Clearable.TIMEOUT: "timeout_seconds",
+    Clearable.MAX_RETRIES: "max_retries",
+    Clearable.EXPECT: "expected_duration_seconds",
+}
+
+
 @app.command()
 def edit(
     job_id: JobId,
     priority: Priority = None,
     preemptible: Annotated[bool | None, typer.Option(help="Whether it makes room for others.")] = None,
     deadline: Deadline = None,
-    no_deadline: Annotated[bool, typer.Option("--no-deadline", help="Take its deadline away.")] = False,
+    clear: Annotated[
+        list[Clearable] | None,
+        typer.Option(help="As if it had never been said; repeatable."),
+    ] = None,
+    no_deadline: Annotated[
+        bool, typer.Option("--no-deadline", help="Take its deadline away, as `--clear deadline`.")
+    ] = False,
     expect: Expected = None,
     timeout: Timeout = None,
     max_retries: MaxRetries = None,
     as_json: AsJson = False,
 ) -> None:
     """Change a job that waits; it keeps its place by time of submission."""
+    cleared = {_CLEARED[each] for each in clear or ()} | ({"deadline"} if no_deadline else set())
+    given = {
+        "deadline": deadline,
+        "timeout_seconds": timeout,
+        "max_retries": max_retries,
+        "expected_duration_seconds": expect,
+    }
+    if both := sorted(name for name in cleared if given[name] is not None):
+        raise typer.BadParameter(f"{both[0]} is given and cleared; say one of them.")
     with connect() as gaelp:
         job = gaelp.jobs.edit(
             job_id,
             priority=priority,
             preemptible=preemptible,
             deadline=deadline,
-            no_deadline=no_deadline,
             expected_duration_seconds=expect,
             timeout_seconds=timeout,
             max_retries=max_retries,
+            clear=sorted(cleared),
         )
     print_job(job, as_json)
 

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from gaelp_ray.cli.output import out
+from gaelp_ray.cli.output import err, out
 from gaelp_ray.cli.steps import Steps
 from gaelp_ray.client.address import local_url
 from gaelp_ray.config import Settings
@@ -85,6 +85,11 @@ def _add_figures(table: Table, found: dict[str, Any]) -> None:
         table.add_row(f"jobs {name}", str(count))
     table.add_row("agents", str(found["agents"]["total"]))
     table.add_row("scheduler", f"epoch {scheduler['epoch']}" if scheduler["leading"] else "not leading")
+    for duty, count in found.get("set_aside", {}).items():
+        table.add_row(f"set aside by {duty}", str(count))
+    for each in found.get("failures", ()):
+        words = f"{each['item']}: {each['error']}"
+        table.add_row(Text(f"{each['duty']} failed"), Text(f"{words} ({each['last_at'][:19]})"))
 
 
 def _readable(name: str, quantity: str) -> str:
@@ -122,7 +127,7 @@ def start(settings: Settings, *, address: str | None = None) -> None:
 
     steps = Steps()
     for sentence in unknown_settings():
-        steps.say(sentence)
+        err.print(f"{sentence}.")
     machine.start(settings, address=address, say=steps.say)
     steps.say("Ready")
 

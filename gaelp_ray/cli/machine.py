@@ -24,6 +24,7 @@ from gaelp_ray.cli import database, head, homes, local, ports, processes, tokens
 from gaelp_ray.cli.unfinished import Part, Start
 from gaelp_ray.config import Settings
 from gaelp_ray.domain.errors import SetupError
+from gaelp_ray.observability.logs import without_secrets
 from gaelp_ray.services import launching
 from gaelp_ray.store import migrate as migrations
 
@@ -353,4 +354,4 @@ def passing_token(settings: Settings) -> str:
 
 
 def _short(error: object) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".")
+    return without_secrets(" ".join(str(error).split()).rstrip("."))[:300]

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from gaelp_ray.cli.output import out, print_table
 
 if TYPE_CHECKING:
     from gaelp_ray.replay.measures import Measures
+
+#: Where no terminal is, progress is told so often.
+SAY_S = 10.0
 
 Policies = Annotated[
     list[str] | None,
@@ -51,16 +57,19 @@ def replay(
     cluster = read_nodes(nodes, gpus)
     trace = runnable(read_pods(pods, days=days, speed=speed, users=users, carry_in=carry_in), cluster)
     for reason, count in trace.skipped.items():
-        out.print(f"{count} rows of {pods.name} were left out: {reason}.", markup=False)
+        where = f" The first: line {trace.first[reason]}." if reason in trace.first else ""
+        out.print(f"{count} rows of {pods.name} were left out: {reason}.{where}", markup=False)
     out.print(f"{len(trace.tasks)} tasks on {len(cluster)} nodes with {gpus} GPUs.", markup=False)
     histories, measured = [], []
-    progress = Console(stderr=True)
     for name in policy or POLICIES:
-        with progress.status(f"Replaying under {name} ..."):
-            chosen = by_name(name, cluster, scheduling_policy(Settings()))
-            histories.append(Simulator(trace.tasks, cluster, chosen, tick_s=tick).run())
+        chosen = by_name(name, cluster, scheduling_policy(Settings()))
+        with _told(name, len(trace.tasks)) as tell:
+            histories.append(Simulator(trace.tasks, cluster, chosen, tick_s=tick).run(tell))
         measured.append(measure(histories[-1]))
     _print(measured)
+    for each in measured:
+        if each.unfinished:
+            out.print(f"{each.policy} did not bring {each.unfinished} tasks to an end.", markup=False)
     if json_out is not None:
         asked = {"gpus": gpus, "days": days, "speed": speed, "carry_in": carry_in, "users": users}
         rows: dict[str, Any] = {"asked": asked, "skipped": dict(trace.skipped)}
@@ -68,6 +77,31 @@ def replay(
         json_out.write_text(json.dumps(rows, indent=1) + "\n")
     if plot is not None:
         draw(histories, plot)
+
+
+@contextmanager
+def _told(name: str, total: int) -> Iterator[Callable[[int], None]]:
+    """How far a replay is: a bar on a terminal, else a line now and then; both on the error stream."""
+    screen = Console(stderr=True)
+    if not screen.is_terminal:
+        yield _lines(screen, name, total)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=screen, transient=True) as bar:
+        task = bar.add_task(f"Replaying under {name}", total=total)
+        yield lambda ended: bar.update(task, completed=ended)
+
+
+def _lines(screen: Console, name: str, total: int) -> Callable[[int], None]:
+    said_at = time.monotonic()
+
+    def tell(ended: int) -> None:
+        nonlocal said_at
+        if time.monotonic() - said_at >= SAY_S:
+            said_at = time.monotonic()
+            screen.print(f"Replaying under {name}: {ended} of {total} tasks have ended.", markup=False)
+
+    return tell
 
 
 def _print(measured: Sequence[Measures]) -> None:

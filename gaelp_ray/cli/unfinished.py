@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
+from threading import current_thread, main_thread
 
 from gaelp_ray.cli import database, head, processes
 from gaelp_ray.config import Settings
@@ -82,7 +83,9 @@ def _terminated() -> Iterator[None]:
     def leave(number: int, _frame: object) -> None:
         sys.exit(128 + number)
 
-    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    # Python lets only the main thread choose.
+    chosen = (signal.SIGTERM, signal.SIGHUP) if current_thread() is main_thread() else ()
+    before = {number: signal.signal(number, leave) for number in chosen}
     try:
         yield
     finally:

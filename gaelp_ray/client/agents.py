@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -95,10 +95,14 @@ class Agents:
         status: AgentStatus | str | None = None,
         description: str | None = None,
         budget_limit: float | None = None,
+        clear: Collection[str] = (),
     ) -> Agent:
-        """Change what is given and leave the rest. ``budget_limit`` is in currency units."""
+        """Change what is given and leave the rest. ``budget_limit`` is in currency units.
+
+        ``clear`` names what is to be taken away: ``description`` or ``budget_limit``.
+        """
         body = {"status": status, "description": description, "budget_limit": budget_limit}
-        return read(Agent, self._http.patch(f"/agents/{agent_id}", body))
+        return read(Agent, self._http.patch(f"/agents/{agent_id}", body | dict.fromkeys(clear), nulls=clear))
 
     def pause(self, agent_id: int) -> Agent:
         """Let it start no more jobs; those that run go on."""

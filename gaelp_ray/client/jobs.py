@@ -57,10 +57,14 @@ class Jobs:
         timeout_seconds: float | None = None,
         max_retries: int | None = None,
         expected_duration_seconds: float | None = None,
+        clear: Collection[str] = (),
     ) -> Job:
         """Change what is given on a job that waits; it keeps its place by time of submission.
 
-        Raises ``InvalidInput``, and ``IllegalTransition`` for a job that does not wait.
+        ``clear`` names what is to be as if it had never been said: ``deadline``, ``timeout_seconds``,
+        ``max_retries`` or ``expected_duration_seconds``; ``no_deadline`` is one of them. Raises
+        ``InvalidInput``, ``BudgetExceeded`` where dear jobs are refused, and ``IllegalTransition`` for a job
+        that does not wait.
         """
         body = {
             "priority": priority,
@@ -70,8 +74,8 @@ class Jobs:
             "max_retries": max_retries,
             "expected_duration_seconds": expected_duration_seconds,
         }
-        nulls = ("deadline",) if no_deadline else ()
-        return read(Job, self._http.patch(f"/jobs/{job_id}", body, nulls=nulls))
+        nulls = {*clear, *(("deadline",) if no_deadline else ())}
+        return read(Job, self._http.patch(f"/jobs/{job_id}", body | dict.fromkeys(nulls), nulls=nulls))
 
     def why(self, job_id: int) -> Explanation:
         """Why it waits, what would let it start, its place in line and when it may begin."""

@@ -86,7 +86,11 @@ class Progress:
     total_steps: int | None = None
     #: 0 to 1; None until a step is known.
     fraction: float | None = None
+    #: Until the last step, at the pace of its present attempt; None while none runs.
     eta_seconds: float | None = None
+    #: When its present attempt began to run, and the step that it went on from.
+    running_since: datetime | None = None
+    from_step: int | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -304,6 +308,21 @@ class Scheduler:
 
 
 @dataclass(frozen=True)
+class SetAside:
+    """Something that the service could not do; the rest was done."""
+
+    #: What it does again and again, e.g. ``expire-holds``.
+    duty: str
+    item: str
+    error: str
+    first_at: datetime
+    last_at: datetime
+    times: int = 1
+    #: None: it is not tried again, since whoever asked for it was told.
+    next_try_at: datetime | None = None
+
+
+@dataclass(frozen=True)
 class ServiceStatus:
     """The whole service at a glance."""
 
@@ -315,3 +334,7 @@ class ServiceStatus:
     phases: Mapping[str, int] = field(default_factory=dict)
     agents: AgentCounts = field(default_factory=AgentCounts)
     scheduler: Scheduler = field(default_factory=Scheduler)
+    #: Items that wait to be tried again, by duty.
+    set_aside: Mapping[str, int] = field(default_factory=dict)
+    #: What could not be done lately, the newest first; for admins.
+    failures: tuple[SetAside, ...] = ()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from gaelp_ray.domain.errors import BudgetExceeded, GaelpError
+from gaelp_ray.domain.forecast import after, bounded
 from gaelp_ray.domain.jobs import EndCause, Progress, eta_seconds
 from gaelp_ray.domain.ledger import Money
 from gaelp_ray.domain.requests import Selector, Spot
@@ -184,19 +185,14 @@ def expected_ends(
     The pace of its own steps says more than what was predicted before it began; its time limit ends it in
     any case.
     """
-    end = None if expected_s is None else started_at + timedelta(seconds=expected_s)
-    latest = None if expected_p90_s is None else started_at + timedelta(seconds=expected_p90_s)
-    left_s = eta_seconds(_since(progress, resumed_from_step or 0), started_at, now)
+    expected_s, expected_p90_s, timeout_s = map(bounded, (expected_s, expected_p90_s, timeout_s))
+    end = None if expected_s is None else after(started_at, expected_s)
+    latest = None if expected_p90_s is None else after(started_at, expected_p90_s)
+    left_s = eta_seconds(progress, started_at, now, from_step=resumed_from_step or 0)
     if left_s is not None:
-        end = now + timedelta(seconds=left_s)
+        end = after(now, left_s)
         latest = max(end, latest or end)
     if timeout_s is not None:
-        limit = started_at + timedelta(seconds=timeout_s)
+        limit = after(started_at, timeout_s)
         end, latest = min(end, limit) if end else None, min(latest or limit, limit)
     return end, latest
-
-
-def _since(progress: Progress, first: int) -> Progress:
-    """What was done, and is to do, after step ``first``."""
-    done, total = progress.step, progress.total_steps
-    return Progress(done - first if done else None, total - first if total else None)

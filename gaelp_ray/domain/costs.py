@@ -13,7 +13,6 @@ from uuid import UUID
 
 from gaelp_ray.domain.ledger import AtExpiry, Hold
 from gaelp_ray.domain.prices import PriceTable
-from gaelp_ray.domain.requests import Request
 
 _HOUR = timedelta(hours=1)
 _MICROSECOND = timedelta(microseconds=1)
@@ -48,15 +47,6 @@ class Terms:
 def cost(hour_micros: int, length: timedelta) -> int:
     """What running time costs, rounded up to a whole micro; a clock that went back makes no refund."""
     return -(-hour_micros * max(0, length // _MICROSECOND) // (_HOUR // _MICROSECOND))
-
-
-def expected(prices: PriceTable, request: Request, seconds: float | None) -> int | None:
-    """The most that a run of a predicted length costs; None where nothing is predicted.
-
-    Raises ``InvalidInput`` for a GPU without a price.
-    """
-    hour_micros = prices.most_per_hour(request)
-    return None if seconds is None else cost(hour_micros, timedelta(seconds=seconds))
 
 
 @dataclass(frozen=True)

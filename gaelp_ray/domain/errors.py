@@ -27,6 +27,7 @@
     ├── TooManyFollowers        too many logs or agents are followed already
     ├── TooLarge                the request body is over the limit
     ├── Unavailable             a part we need does not answer; nothing was changed
+    │   └── Busy                other changes were in the way again and again
     └── SetupError              the machine or its configuration is not ready
 
 A message is one sentence that says what was wrong, what was expected and what to do.
@@ -198,6 +199,12 @@ class Unavailable(GaelpError):
     """A part of the service does not answer; nothing was changed, try again."""
 
     code = "unavailable"
+
+
+class Busy(Unavailable):
+    """Other changes were in the way; nothing was changed, try again."""
+
+    code = "busy"
 
 
 class TooManyFollowers(GaelpError):

@@ -13,11 +13,13 @@ from enum import StrEnum
 from typing import Any
 
 from gaelp_ray.domain.errors import IllegalTransition, InvalidInput
+from gaelp_ray.domain.forecast import LONGEST_S
 from gaelp_ray.domain.ledger import Money
 from gaelp_ray.domain.requests import Request, Selector, Spot
 from gaelp_ray.domain.resources import Resources
 
 PRIORITY_MIN, PRIORITY_DEFAULT, PRIORITY_MAX = 1, 5, 10
+MAX_RETRIES = 1000
 
 
 class JobState(StrEnum):
@@ -265,6 +267,11 @@ class Job:
     cost_micros: int = 0
     expected_cost_micros: int | None = None
     expected_p90_cost_micros: int | None = None
+    #: The user's own guess of its run time; None where past runs tell.
+    guess_s: float | None = None
+    #: Since when its present attempt runs, and the step that this began from; None while none runs.
+    runs_since: datetime | None = None
+    runs_from_step: int = 0
     #: What of it a list left out, by the names of its fields: results, and what is large.
     left_out: frozenset[str] = frozenset()
 
@@ -279,15 +286,16 @@ class Job:
 
 @dataclass(frozen=True)
 class JobEdit:
-    """A change of a waiting job; None leaves a thing as it is."""
+    """A change of a waiting job; None leaves a thing as it is, unless it is to be cleared."""
 
     priority: int | None = None
     preemptible: bool | None = None
     deadline: datetime | None = None
-    no_deadline: bool = False
     timeout_s: float | None = None
     max_retries: int | None = None
     expected_duration_s: float | None = None
+    #: Names of those that become what a submission gets that leaves them open.
+    cleared: frozenset[str] = frozenset()
 
 
 def check_priority(priority: int) -> int:
@@ -309,12 +317,26 @@ def check_deadline(deadline: datetime, now: datetime) -> datetime:
 def check_seconds(seconds: float, *, field_name: str) -> float:
     if not 0 < seconds < math.inf:
         raise InvalidInput(f"`{field_name}` must be a number of seconds above 0; got {seconds}.")
+    if seconds > LONGEST_S:
+        raise InvalidInput(f"`{field_name}` must be at most {LONGEST_S} seconds, ten years; got {seconds:g}.")
     return seconds
 
 
-def eta_seconds(progress: Progress, started_at: datetime | None, now: datetime) -> float | None:
-    """Seconds until the last step at the mean pace so far; None before the first step is known."""
-    if started_at is None or not progress.step or not progress.total_steps:
+def check_retries(retries: int) -> int:
+    if not 0 <= retries <= MAX_RETRIES:
+        raise InvalidInput(f"`max_retries` must be 0 to {MAX_RETRIES}; got {retries}.")
+    return retries
+
+
+def eta_seconds(
+    progress: Progress, since: datetime | None, now: datetime, *, from_step: int = 0
+) -> float | None:
+    """Seconds until the last step at the mean pace since a moment at which ``from_step`` was done.
+
+    None before a step since then is known. Time in which a job did not run, on hold say, must not be counted:
+    ``since`` is when its present attempt began.
+    """
+    if since is None or not progress.step or not progress.total_steps or progress.step <= from_step:
         return None
-    pace_s = (now - started_at).total_seconds() / progress.step
-    return max(0.0, (progress.total_steps - progress.step) * pace_s)
+    pace_s = max(0.0, (now - since).total_seconds()) / (progress.step - from_step)
+    return min(LONGEST_S, max(0.0, (progress.total_steps - progress.step) * pace_s))

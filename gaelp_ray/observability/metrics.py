@@ -100,3 +100,9 @@ KILL_SWITCHES = Metric("gaelp_kill_switches_engaged", Kind.GAUGE, "Kill switches
 AUDIT_BREAKS = Metric(
     "gaelp_audit_breaks", Kind.GAUGE, "Records of the audit that were edited, removed or moved; 0 when none."
 )
+DUTY_FAILURES = Metric(
+    "gaelp_duty_failures_total", Kind.COUNTER, "Items, or whole rounds, that a duty could not do.", ("duty",)
+)
+SET_ASIDE = Metric(
+    "gaelp_set_aside", Kind.GAUGE, "Items that a duty could not do and has set aside; 0 when none.", ("duty",)
+)

@@ -33,7 +33,11 @@ class Spread:
 @dataclass(frozen=True)
 class Measures:
     policy: str
+    #: That some node could hold, and that none ever can; the latter are in no other figure.
     tasks: int
+    never: int
+    #: That the policy did not bring to an end.
+    unfinished: int
     #: From arrival to the first start.
     wait_s: Spread
     #: From arrival to the end.
@@ -60,6 +64,8 @@ class Measures:
         return {
             "policy": self.policy,
             "tasks": self.tasks,
+            "never": self.never,
+            "unfinished": self.unfinished,
             "wait_s": vars(self.wait_s),
             "completion_s": vars(self.completion_s),
             "wait_by_qos_s": {qos: vars(spread) for qos, spread in self.wait_by_qos_s.items()},
@@ -74,18 +80,21 @@ class Measures:
 
 
 def measure(history: History) -> Measures:
-    """Sum a finished replay up."""
+    """Sum a finished replay up. What never started is in no wait, what did not end in no completion."""
     tasks = history.tasks
-    waits = {task.id: history.waited_s[task.id] for task in tasks}
+    waits = {task.id: history.waited_s[task.id] for task in tasks if task.id in history.waited_s}
     by_qos: dict[str, list[float]] = defaultdict(list)
     for task in tasks:
-        by_qos[task.qos or "none"].append(waits[task.id])
+        if task.id in waits:
+            by_qos[task.qos or "none"].append(waits[task.id])
     allocation, fragmentation = _use(history)
     return Measures(
         policy=history.policy,
         tasks=len(tasks),
+        never=len(history.never),
+        unfinished=len(tasks) - len(history.completed_s),
         wait_s=Spread.of(list(waits.values())),
-        completion_s=Spread.of([history.completed_s[task.id] for task in tasks]),
+        completion_s=Spread.of(list(history.completed_s.values())),
         wait_by_qos_s={qos: Spread.of(values) for qos, values in sorted(by_qos.items())},
         gpu_allocation=allocation,
         fragmentation=fragmentation,
@@ -106,7 +115,9 @@ def jain(values: Sequence[float]) -> float:
 def _running_shares(history: History) -> list[float]:
     by_user: dict[str, list[float]] = defaultdict(list)
     for task in history.tasks:
-        by_user[task.user].append(task.length_s / max(task.length_s, history.completed_s[task.id]))
+        completed_s = history.completed_s.get(task.id)
+        if completed_s is not None:
+            by_user[task.user].append(task.length_s / max(task.length_s, completed_s))
     return [sum(shares) / len(shares) for shares in by_user.values()]
 
 

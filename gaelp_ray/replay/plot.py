@@ -18,16 +18,19 @@ POINTS = 600
 def draw(histories: Sequence[History], path: Path) -> None:
     """Write the pictures, one policy a line, as PNG, SVG or PDF by the ending of ``path``.
 
-    Raises ``SetupError`` where matplotlib is not installed.
+    Raises ``SetupError`` where matplotlib is not installed, or where nothing was replayed.
     """
+    if not any(history.waited_s for history in histories):
+        raise SetupError("No task ran, so there is nothing to draw.")
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 - an optional extra
     except ImportError:
         raise SetupError("Plots need matplotlib; install `gaelp-ray[replay]`.") from None
+    histories = [history for history in histories if history.waited_s]
     figure = Figure(figsize=(12, 9), layout="constrained")
     waits, use = figure.subplots(2, 1)
     for history in histories:
-        ordered = np.sort([history.waited_s[task.id] for task in history.tasks])
+        ordered = np.sort(list(history.waited_s.values()))
         share = 1 - np.arange(len(ordered)) / len(ordered)
         waits.step(np.maximum(ordered, 1.0), share, where="post", label=history.policy)
         days, used = _sampled(history)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import insort
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -96,7 +97,6 @@ class Ours:
         )
 
     def _job(self, task: Task, now_s: float, preempted: int) -> QueuedJob:
-        request = Request(task.resources, selector=task.selector)
         known = self._times.predict(self._kinds(task))
         priority, preemptible = PRIORITY.get(task.qos, 5), task.qos in INTERRUPTIBLE
         expected_s = known.median_s if known else None
@@ -108,7 +108,7 @@ class Ours:
                 team=None,
                 agent_id=0,
                 priority=priority,
-                request=request,
+                request=task.request,
                 preemptible=preemptible,
                 expected_s=expected_s,
             ),
@@ -118,7 +118,7 @@ class Ours:
             priority=priority,
             submitted_at=moment(task.arrival_s),
             queued_at=moment(now_s),
-            request=request,
+            request=task.request,
             preemptible=preemptible,
             expected_s=expected_s,
             expected_p90_s=known.p90_s if known else None,
@@ -156,9 +156,12 @@ class InOrder:
         self._order = order
         self._passing = passing
         self._waiting: list[Task] = []
+        #: How many of each kind wait.
+        self._kinds: Counter[Request] = Counter()
 
     def arrived(self, task: Task, now_s: float, *, preempted: int) -> None:
         insort(self._waiting, task, key=self._order)
+        self._kinds[task.request] += 1
 
     def ended(self, run: Run, now_s: float) -> None:
         pass
@@ -168,18 +171,21 @@ class InOrder:
         starts: list[tuple[Task, tuple[Placed, ...]]] = []
         left: list[Task] = []
         full: set[Request] = set()
-        blocked = False
-        for task in self._waiting:
-            request = Request(task.resources, selector=task.selector)
-            placement = None if blocked or request in full else pool.place(request)
+        for place, task in enumerate(self._waiting):
+            if len(full) == len(self._kinds):
+                # Within a decision room only shrinks: nothing that waits fits any more.
+                left += self._waiting[place:]
+                break
+            placement = None if task.request in full else pool.place(task.request)
             if placement is None:
+                full |= {task.request} if self._passing else self._kinds.keys()
                 left.append(task)
-                full.add(request)
-                blocked = not self._passing
                 continue
             pool.take(placement)
             starts.append((task, placement))
         self._waiting = left
+        self._kinds.subtract(task.request for task, _ in starts)
+        self._kinds = +self._kinds
         return Choice(starts)
 
 
@@ -201,9 +207,12 @@ class Easy:
     def __init__(self, nodes: Sequence[Node]) -> None:
         self._nodes = nodes
         self._waiting: list[Task] = []
+        #: How many of each kind wait.
+        self._kinds: Counter[Request] = Counter()
 
     def arrived(self, task: Task, now_s: float, *, preempted: int) -> None:
         insort(self._waiting, task, key=lambda each: (each.arrival_s, each.id))
+        self._kinds[task.request] += 1
 
     def ended(self, run: Run, now_s: float) -> None:
         pass
@@ -215,19 +224,26 @@ class Easy:
         ends = [(run.end_s, run.placement) for run in running]
         promise: _Promise | None = None
         full: set[Request] = set()
-        for task in self._waiting:
-            request = Request(task.resources, selector=task.selector)
+        for place, task in enumerate(self._waiting):
+            if promise is not None and len(full) == len(self._kinds):
+                left += self._waiting[place:]
+                break
+            request = task.request
+            # Within a decision room only shrinks: what did not fit once does not fit later.
+            if request not in full and pool.place(request) is None:
+                full.add(request)
             placement = None if request in full else self._place(task, request, pool, promise, now_s)
             if placement is None:
                 left.append(task)
                 if promise is None:
                     promise = self._promise(request, pool, ends)
-                    full.add(request)
                 continue
             pool.take(placement)
             ends.append((now_s + task.length_s, placement))
             starts.append((task, placement))
         self._waiting = left
+        self._kinds.subtract(task.request for task, _ in starts)
+        self._kinds = +self._kinds
         return Choice(starts)
 
     @staticmethod

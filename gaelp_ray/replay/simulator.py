@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Protocol
 
+from gaelp_ray.domain.forecast import after
 from gaelp_ray.domain.scheduling import Node, Placed
-from gaelp_ray.replay.trace import Task
+from gaelp_ray.replay.trace import Task, divided
 
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
+#: Simulated time after which nothing more is expected of a policy: nothing runs, nothing arrives, and it
+#: starts nothing of what waits.
+STILL_S = 86_400.0
+
+#: Told how many tasks have ended.
+Tell = Callable[[int], None]
+
+
 def moment(seconds: float) -> datetime:
-    return EPOCH + timedelta(seconds=seconds)
+    return after(EPOCH, seconds)
 
 
 @dataclass(frozen=True)
@@ -83,8 +92,11 @@ class History:
     """What happened in a replay."""
 
     policy: str
+    #: Those that some node could hold.
     tasks: Sequence[Task]
     nodes: Sequence[Node]
+    #: Tasks that no node can ever hold; they are in no other figure.
+    never: Sequence[Task] = ()
     #: By task id: seconds from arrival to the first start, and to the end.
     waited_s: dict[int, float] = field(default_factory=dict)
     completed_s: dict[int, float] = field(default_factory=dict)
@@ -105,7 +117,11 @@ class _Event(IntEnum):
 
 
 class Simulator:
-    """Runs a policy over tasks until all have ended."""
+    """Runs a policy over tasks until all have ended that can.
+
+    It ends for every policy: tasks that no node can hold are left out, and what a policy does not start on an
+    idle cluster it is not asked about for ever.
+    """
 
     def __init__(
         self,
@@ -119,25 +135,37 @@ class Simulator:
         self._policy = policy
         self._costs = costs
         self._tick_s = tick_s
-        self._history = History(policy.name, tasks, nodes)
+        kept, never = divided(tasks, nodes)
+        self._history = History(policy.name, kept, nodes, never)
         self._events: list[tuple[float, int, int, Task, int]] = []
         self._running: dict[int, Run] = {}
-        self._left_s = {task.id: task.length_s for task in tasks}
+        self._left_s = {task.id: task.length_s for task in kept}
         self._attempts = dict.fromkeys(self._left_s, 0)
         self._waiting: dict[int, Task] = {}
         self._ticking = False
-        for task in tasks:
+        #: When something last arrived, started or ended.
+        self._moved_s = 0.0
+        for task in kept:
             self._at(task.arrival_s, _Event.ARRIVE, task)
 
-    def run(self) -> History:
-        while self._events:
+    def run(self, tell: Tell | None = None) -> History:
+        """``tell`` hears after each moment how many tasks have ended."""
+        while self._events and not self._stands_still():
             now_s = self._events[0][0]
             while self._events and self._events[0][0] == now_s:
                 _, event, _, task, number = heapq.heappop(self._events)
                 self._happen(_Event(event), task, number, now_s)
             self._decide(now_s)
             self._note_use(now_s)
+            if tell is not None:
+                tell(len(self._history.completed_s))
         return self._history
+
+    def _stands_still(self) -> bool:
+        """Whether only time goes on, and has for long."""
+        now_s, event, *_ = self._events[0]
+        alone = event == _Event.TICK and len(self._events) == 1 and not self._running
+        return alone and now_s - self._moved_s > STILL_S
 
     def _at(self, seconds: float, event: _Event, task: Task, number: int = 0) -> None:
         heapq.heappush(self._events, (seconds, event, task.id, task, number))
@@ -149,6 +177,7 @@ class Simulator:
         if event is _Event.TICK:
             self._ticking = False
             return
+        self._moved_s = now_s
         run = self._running.get(task.id)
         if run is None or run.number != number:
             return
@@ -177,6 +206,7 @@ class Simulator:
             self._at(now_s + self._tick_s, _Event.TICK, next(iter(self._waiting.values())))
 
     def _start(self, task: Task, placement: tuple[Placed, ...], now_s: float) -> None:
+        self._moved_s = now_s
         del self._waiting[task.id]
         self._attempts[task.id] += 1
         number = self._attempts[task.id]

@@ -195,13 +195,23 @@ def limited(
     currency: str | None = None,
     money: Money | None = None,
     subjects: Collection[str] | None = None,
+    unread: dict[Account, Exception] | None = None,
 ) -> list[tuple[Account, Usage]]:
-    """Every present window of these accounts that has a limit. None means any."""
+    """Every present window of these accounts that has a limit. None means any.
+
+    An account whose windows cannot be told is left out, and added to ``unread``.
+    """
     found = account_store.limited(
         connection, scopes=scopes, currency=currency, money=money, subjects=subjects
     )
     owners = {account.id: account for account, _ in found}
-    empty = [_empty(account, limit, now) for account, limit in found]
+    empty = []
+    for account, limit in found:
+        try:
+            empty.append(_empty(account, limit, now))
+        except Exception as error:
+            if unread is not None:
+                unread[account] = error
     usages = ledger_store.present(connection, empty, now=now)
     return [(owners[usage.account_id], usage) for usage in usages]
 

@@ -56,9 +56,21 @@ def get(connection: Connection, agent_id: int, *, by: Principal) -> Agent:
     return visible(agent_store.get(connection, agent_id), agent_id, by)
 
 
+def known(connection: Connection, agent_id: int, *, by: Principal) -> Agent:
+    """As ``get``, deleted or not: for whoever reads its history, or takes back what still binds it."""
+    return recorded(agent_store.get(connection, agent_id), agent_id, by)
+
+
 def visible(agent: Agent | None, agent_id: int, by: Principal) -> Agent:
-    """The agent if the caller may see it; else ``NotFound``."""
-    if agent is None or agent.status is AgentStatus.ARCHIVED:
+    """The agent if it was not deleted and the caller may see it; else ``NotFound``."""
+    if agent is not None and agent.status is AgentStatus.ARCHIVED:
+        agent = None
+    return recorded(agent, agent_id, by)
+
+
+def recorded(agent: Agent | None, agent_id: int, by: Principal) -> Agent:
+    """The agent, deleted or not, if the caller may see it; else ``NotFound``."""
+    if agent is None:
         raise NotFound(f"There is no agent {agent_id}, or you may not see it.")
     by.require_owner(agent.owner, f"agent {agent_id}")
     return agent
@@ -147,7 +159,8 @@ def roll_back(tx: Connection, agent_id: int, version: str, *, by: Principal, now
 
 
 def version(connection: Connection, agent_id: int, name: str, *, by: Principal) -> AgentVersion:
-    get(connection, agent_id, by=by)
+    """Of a deleted agent too."""
+    known(connection, agent_id, by=by)
     found = agent_store.find_version(connection, agent_id, name)
     if found is None:
         raise NotFound(f"Agent {agent_id} has no version {name[:64]!r}.")
@@ -162,8 +175,8 @@ def versions(
     before: int | None = None,
     limit: int | None = None,
 ) -> list[AgentVersion]:
-    """Newest first, without what is large of them."""
-    get(connection, agent_id, by=by)
+    """Newest first, without what is large of them; of a deleted agent too."""
+    known(connection, agent_id, by=by)
     return agent_store.versions(connection, agent_id, before=before, limit=limit)
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from gaelp_ray.domain.attempts import Outcome, Seat
 from gaelp_ray.domain.checkpoints import CheckpointRecord, Retention, expendable
+from gaelp_ray.domain.duties import Failed, isolated
 from gaelp_ray.domain.endings import storable
 from gaelp_ray.domain.jobs import EndCause, Job, JobEvent, JobState
 from gaelp_ray.domain.metrics import MetricPoint
@@ -74,13 +75,27 @@ def claim(tx: Connection, asked: Claim, *, incarnation: UUID, now: datetime) -> 
     return True
 
 
-def launched(tx: Connection, attempt_ids: Sequence[int], incarnation: UUID, *, now: datetime) -> None:
-    """The launcher handed these attempts to Ray."""
-    for attempt_id in sorted(attempt_ids):
-        job = job_store.lock_of_attempt(tx, attempt_id)
-        marked = attempt_store.mark_launched(tx, attempt_id, incarnation)
-        if marked and job is not None and job.state is JobState.ADMITTED:
-            move(tx, job, JobEvent.LAUNCH, now=now)
+def launched(
+    tx: Connection, attempt_ids: Sequence[int], incarnation: UUID, *, now: datetime
+) -> dict[int, Exception]:
+    """The launcher handed these attempts to Ray. Returns those that this could not be noted of, and why."""
+    ids = sorted(attempt_ids)
+
+    def together(part: Sequence[int]) -> Sequence[int]:
+        with tx.begin_nested():
+            for attempt_id in part:
+                _launched(tx, attempt_id, incarnation, now)
+        return part
+
+    results = zip(ids, isolated(ids, together), strict=True)
+    return {attempt_id: result.error for attempt_id, result in results if isinstance(result, Failed)}
+
+
+def _launched(tx: Connection, attempt_id: int, incarnation: UUID, now: datetime) -> None:
+    job = job_store.lock_of_attempt(tx, attempt_id)
+    marked = attempt_store.mark_launched(tx, attempt_id, incarnation)
+    if marked and job is not None and job.state is JobState.ADMITTED:
+        move(tx, job, JobEvent.LAUNCH, now=now)
 
 
 def finish(
@@ -141,7 +156,24 @@ def finish(
 
 
 def lose(tx: Connection, attempt_ids: Sequence[int], *, why: str, policy: RetryPolicy, now: datetime) -> int:
-    """End attempts whose owner is dead; returns how many had not ended yet."""
+    """End attempts whose owner is dead; returns how many had not ended yet.
+
+    One that cannot be ended is left as it is: the duties that look for such attempts set it aside.
+    """
+    lost = Outcome(EndCause.NODE_LOST, why)
+
+    def together(part: Sequence[int]) -> list[JobState | None]:
+        with tx.begin_nested():
+            return [finish(tx, each, lost, token=None, policy=policy, now=now) for each in part]
+
+    ended = isolated(attempt_ids, together)
+    return sum(state is not None and not isinstance(state, Failed) for state in ended)
+
+
+def lose_all(
+    tx: Connection, attempt_ids: Sequence[int], *, why: str, policy: RetryPolicy, now: datetime
+) -> int:
+    """As ``lose``, but one that cannot be ended raises."""
     lost = Outcome(EndCause.NODE_LOST, why)
     ended = [finish(tx, each, lost, token=None, policy=policy, now=now) for each in attempt_ids]
     return sum(state is not None for state in ended)

@@ -11,9 +11,11 @@ from sqlalchemy import Connection
 
 from gaelp_ray.domain.attempts import Attempt
 from gaelp_ray.domain.costs import SHARES, Run, Terms
+from gaelp_ray.domain.duties import Troubles
 from gaelp_ray.domain.errors import BudgetExceeded, GaelpError
-from gaelp_ray.domain.ledger import Money, Outcome, Scope, Settle, Void
+from gaelp_ray.domain.ledger import Account, Money, Outcome, Scope, Settle, Void
 from gaelp_ray.domain.scheduling.funds import Fund, Funds, Payer
+from gaelp_ray.domain.windows import Period
 from gaelp_ray.services import accounts, ledger
 from gaelp_ray.store import accounts as account_store
 from gaelp_ray.store import attempts as attempt_store
@@ -88,15 +90,22 @@ def paid_until(connection: Connection, tokens: Iterable[UUID]) -> dict[UUID, dat
 
 
 def funds(
-    connection: Connection, terms: Terms | None, *, now: datetime, of: tuple[str, str | None] | None = None
+    connection: Connection,
+    terms: Terms | None,
+    *,
+    now: datetime,
+    of: tuple[str, str | None] | None = None,
+    troubles: Troubles[str] | None = None,
 ) -> Funds:
     """What is left of every budget that limits compute, each in the window that has the least.
 
-    ``of``: only those that limit one user and his team.
+    ``of``: only those that limit one user and his team. Of a budget that cannot be read nothing is left;
+    ``troubles`` hears of it.
     """
     if terms is None:
         return Funds()
     found: dict[Payer, Fund] = {}
+    unread: dict[Account, Exception] = {}
     windows = accounts.limited(
         connection,
         scopes=_PAYERS,
@@ -104,7 +113,12 @@ def funds(
         money=Money.REAL,
         now=now,
         subjects=None if of is None else {of[0], of[1] or "", ""},
+        unread=unread,
     )
+    for account, error in unread.items():
+        found[account.scope, account.subject] = Fund(0, 0, Period.TOTAL)
+        if troubles is not None:
+            troubles.add(f"budget {account.id}", error)
     for account, usage in windows:
         left, limit = usage.remaining_micros, usage.limit_micros
         payer = account.scope, account.subject

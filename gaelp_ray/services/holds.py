@@ -33,6 +33,8 @@ def place(
     """
     name = check_hold(scope, name)
     _require_right(tx, scope, name, by)
+    if scope is HoldScope.AGENT:
+        agent_service.get(tx, int(name), by=by)
     before = hold_store.get(tx, scope, name)
     _require_not_anothers(before, by)
     hold = Hold(scope, name, mode, reason, by.user, now)
@@ -44,7 +46,7 @@ def place(
 
 
 def lift(tx: Connection, scope: HoldScope, name: str, *, by: Principal, now: datetime) -> None:
-    """Let jobs start again. What an admin holds only an admin lets go."""
+    """Let jobs start again, of a deleted agent too. What an admin holds only an admin lets go."""
     name = check_hold(scope, name)
     _require_right(tx, scope, name, by)
     hold = hold_store.get(tx, scope, name)
@@ -85,7 +87,8 @@ def _facts(hold: Hold) -> dict[str, object]:
 
 def _require_right(connection: Connection, scope: HoldScope, name: str, by: Principal) -> None:
     if scope is HoldScope.AGENT:
-        agent_service.get(connection, int(name), by=by)
+        # A hold on a deleted agent can be lifted as any other.
+        agent_service.known(connection, int(name), by=by)
     elif not (scope is HoldScope.USER and name == by.user):
         by.require_admin()
 

@@ -12,9 +12,7 @@ from sqlalchemy import Connection
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.attempts import Attempt
 from gaelp_ray.domain.checkpoints import CheckpointRecord
-from gaelp_ray.domain.costs import Terms
-from gaelp_ray.domain.costs import expected as expected_cost
-from gaelp_ray.domain.errors import NotFound
+from gaelp_ray.domain.errors import BudgetExceeded, NotFound
 from gaelp_ray.domain.events import JobEventRecord
 from gaelp_ray.domain.jobs import (
     TERMINAL,
@@ -25,16 +23,19 @@ from gaelp_ray.domain.jobs import (
     JobState,
     check_deadline,
     check_priority,
+    check_retries,
     check_seconds,
 )
 from gaelp_ray.domain.scheduling import lane_of, real_version
-from gaelp_ray.services import audit
+from gaelp_ray.services import audit, forecasts
+from gaelp_ray.services.forecasts import MAY_COST, JobDefaults
 from gaelp_ray.services.transitions import move
 from gaelp_ray.store import attempts as attempt_store
 from gaelp_ray.store import checkpoints as checkpoint_store
 from gaelp_ray.store import events as event_store
 from gaelp_ray.store import jobs as job_store
 from gaelp_ray.store import outbox
+from gaelp_ray.store import quotas as quota_store
 from gaelp_ray.store.jobs import JobFilter
 
 
@@ -59,6 +60,12 @@ def page(
     return job_store.page(connection, wanted, before=before, limit=limit)
 
 
+#: What of a job its forecast depends on.
+_FORECAST_FROM = frozenset({"guess_s", "timeout_s"})
+#: What is written beside a change, and not told as a part of it.
+_UNTOLD = frozenset({"lane", "notices", "guess_s"})
+
+
 def edit(
     tx: Connection,
     job_id: int,
@@ -66,13 +73,19 @@ def edit(
     *,
     by: Principal,
     now: datetime,
-    terms: Terms | None = None,
+    defaults: JobDefaults,
 ) -> Job:
-    """Change a job that waits. It keeps its place by time of submission."""
+    """Change a job that waits. It keeps its place by time of submission.
+
+    What is cleared becomes what a submission gets that leaves it open. A change of how long the job may run
+    makes its forecast anew; raises ``BudgetExceeded`` where it would cost more than before and more than is
+    left, and such jobs are refused.
+    """
     job = visible(job_store.lock(tx, job_id), job_id, by)
-    values = _edited(change, now)
-    if terms is not None and "expected_s" in values:
-        values["expected_cost_micros"] = expected_cost(terms.prices, job.request, values["expected_s"])
+    values = _edited(change, now, defaults)
+    asked = values.keys() - _UNTOLD
+    if _FORECAST_FROM & values.keys():
+        values |= _forecast(tx, job, values, defaults, now)
     if values:
         as_it_will_be = replace(job, **values)
         values["lane"] = lane_of(
@@ -85,29 +98,70 @@ def edit(
             expected_s=as_it_will_be.expected_s,
             real_version=real_version(job.money, job.version_id),
         )
-        told = {name: _plain(value) for name, value in values.items() if name != "lane"}
+        told = {
+            name: _plain(value)
+            for name, value in values.items()
+            if name in asked or (name not in _UNTOLD and value != getattr(job, name))
+        }
         move(tx, job, JobEvent.EDIT, now=now, actor=by.user, data=told, values=values)
         before = {name: _plain(getattr(job, name)) for name in told}
         audit.record(tx, "job.edit", f"job {job.id}", by=by, now=now, before=before, after=told)
     return get(tx, job_id, by=by)
 
 
-def _edited(change: JobEdit, now: datetime) -> dict[str, Any]:
+def _edited(change: JobEdit, now: datetime, defaults: JobDefaults) -> dict[str, Any]:
     """The columns that a change writes."""
-    values = {
+    values: dict[str, Any] = {
         "priority": None if change.priority is None else check_priority(change.priority),
         "preemptible": change.preemptible,
         "timeout_s": None
         if change.timeout_s is None
         else check_seconds(change.timeout_s, field_name="timeout_seconds"),
-        "max_retries": change.max_retries,
+        "max_retries": None if change.max_retries is None else check_retries(change.max_retries),
         "deadline": None if change.deadline is None else check_deadline(change.deadline, now),
-        "expected_s": None
+        "guess_s": None
         if change.expected_duration_s is None
         else check_seconds(change.expected_duration_s, field_name="expected_duration_seconds"),
     }
+    cleared: dict[str, dict[str, Any]] = {
+        "deadline": {"deadline": None},
+        "timeout_s": {"timeout_s": defaults.timeout_s},
+        "max_retries": {"max_retries": defaults.max_retries},
+        "expected_duration_s": {"guess_s": None},
+    }
     written = {name: value for name, value in values.items() if value is not None}
-    return written | ({"deadline": None} if change.no_deadline else {})
+    for name in change.cleared:
+        written |= cleared[name]
+    return written
+
+
+def _forecast(
+    tx: Connection, job: Job, values: dict[str, Any], defaults: JobDefaults, now: datetime
+) -> dict[str, Any]:
+    """What the forecast of a changed job writes, its notice among it."""
+    # A job of an earlier release does not say whether its run time was guessed; what it has goes on.
+    kept_s = job.guess_s if job.guess_s is not None else job.expected_s
+    found = forecasts.of_job(
+        tx,
+        job.agent_id,
+        guess_s=values.get("guess_s", kept_s),
+        timeout_s=values.get("timeout_s", job.timeout_s),
+        request=job.request,
+        terms=defaults.terms,
+    )
+    team = quota_store.book_of(tx, job.owner).team_of(job.owner)
+    words = forecasts.shortage(tx, found, owner=job.owner, team=team, terms=defaults.terms, now=now)
+    before = job.expected_p90_cost_micros or job.expected_cost_micros or 0
+    if words is not None and defaults.refuses_dear_jobs and (found.most_micros or 0) > before:
+        raise BudgetExceeded(words, expected_p90_micros=found.most_micros)
+    notices = [notice for notice in job.notices if not notice.startswith(MAY_COST)]
+    return {
+        "expected_s": found.expected_s,
+        "expected_p90_s": found.expected_p90_s,
+        "expected_cost_micros": found.cost_micros,
+        "expected_p90_cost_micros": found.p90_cost_micros,
+        "notices": [*notices, words] if words is not None else notices,
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -66,6 +66,6 @@ def page(
     before: int | None,
     limit: int,
 ) -> list[tuple[int, MetricPoint]]:
-    """``(id, point)``, newest first."""
-    agent_service.get(connection, agent_id, by=by)
+    """``(id, point)``, newest first; of a deleted agent too."""
+    agent_service.known(connection, agent_id, by=by)
     return metric_store.page(connection, agent_id, job_id=job_id, since=since, before=before, limit=limit)

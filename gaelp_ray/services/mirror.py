@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
+from gaelp_ray.domain.duties import Failed, Troubles, isolated
 from gaelp_ray.domain.holds import Holds
 from gaelp_ray.domain.quotas import QuotaBook
 from gaelp_ray.domain.resources import Resources
@@ -41,6 +43,8 @@ class Rules:
     quotas: QuotaBook
     holds: Holds
     blocked: Mapping[int, Blocked]
+    #: Quotas that cannot be read, and why; they allow nothing.
+    unread: Mapping[str, Exception] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,8 @@ class Mirror:
         #: Lane -> the reason that is written on it.
         self.told = dict(told)
         self.history: History | None = None
+        #: Waiting jobs whose rows cannot be read, and why; they are not in the queue.
+        self.unreadable: dict[int, Exception] = {}
         #: The size of the queue as it was last written down, and when.
         self.depth: tuple[int, datetime] | None = None
         self.from_xid = from_xid
@@ -85,6 +91,7 @@ class Mirror:
         """Take over how these jobs are now; what does not wait leaves the queue."""
         waits = {job.id: job for job in waiting}
         for job_id in jobs:
+            self.unreadable.pop(job_id, None)
             job = waits.get(job_id)
             if job is None:
                 self.queue.remove(job_id)
@@ -118,33 +125,69 @@ class Mirror:
 
 
 def load(tx: Connection) -> Mirror:
-    """Read the whole queue. To be called after the lease was taken: nobody else admits from then on."""
+    """Read the whole queue. To be called after the lease was taken: nobody else admits from then on.
+
+    A row that cannot be read is left out, and noted on the mirror.
+    """
     # The watermark first: whatever is not over yet will have its event at or above it.
     from_xid = event_store.safe_xid(tx)
     rules = read_rules(tx)
-    return Mirror(queue_store.stream(tx), rules, lane_store.read(tx), from_xid)
+    told = lane_store.read(tx)
+    try:
+        with tx.begin_nested():
+            return Mirror(queue_store.stream(tx), rules, told, from_xid)
+    except DBAPIError:
+        raise
+    except Exception:
+        jobs, unreadable = _read(tx, queue_store.ids(tx))
+        mirror = Mirror(jobs, rules, told, from_xid)
+        mirror.unreadable = unreadable
+        return mirror
 
 
-def refresh(connection: Connection, mirror: Mirror) -> int:
-    """Catch up with what happened to the queue since; returns how many jobs were looked at again.
+def refresh(connection: Connection, mirror: Mirror, *, again: Collection[int] = ()) -> frozenset[int]:
+    """Catch up with what happened to the queue since; returns the jobs that were looked at again.
 
     Whatever is committed is seen at once. An event is heeded once, though the mirror may meet it again until
-    every earlier transaction is over; a late one is met then.
+    every earlier transaction is over; a late one is met then. ``again``: jobs to look at in any case. A row
+    that cannot be read leaves the queue, and is noted on the mirror.
     """
     touched = event_store.touched(connection, mirror.from_xid)
-    jobs = mirror.unheeded(touched)
-    mirror.heed(touched, jobs, queue_store.read(connection, sorted(jobs)) if jobs else ())
-    return len(jobs)
+    jobs = mirror.unheeded(touched).union(again)
+    waiting, unreadable = _read(connection, sorted(jobs)) if jobs else ([], {})
+    mirror.heed(touched, jobs, waiting)
+    mirror.unreadable |= unreadable
+    return frozenset(jobs)
+
+
+def _read(connection: Connection, job_ids: Sequence[int]) -> tuple[list[QueuedJob], dict[int, Exception]]:
+    """Those of the jobs that wait, and those that cannot be read."""
+
+    def together(part: Sequence[int]) -> list[QueuedJob | None]:
+        found = {job.id: job for job in queue_store.read(connection, part)}
+        return [found.get(job_id) for job_id in part]
+
+    found: list[QueuedJob] = []
+    unreadable: dict[int, Exception] = {}
+    for job_id, result in zip(job_ids, isolated(job_ids, together), strict=True):
+        if isinstance(result, Failed):
+            unreadable[job_id] = result.error
+        elif result is not None:
+            found.append(result)
+    return found, unreadable
 
 
 def read_rules(connection: Connection) -> Rules:
+    """What people have laid down."""
+    troubles = Troubles[str]()
     # The revision first: what changes in between is read again at the next one.
     revision = revision_store.get(connection)
     return Rules(
         revision=revision,
-        quotas=quota_store.book(connection),
+        quotas=quota_store.book(connection, troubles),
         holds=Holds(hold_store.all_in_force(connection)),
         blocked=dict.fromkeys(snapshot.paused_agents(connection), _PAUSED),
+        unread=troubles.found,
     )
 
 

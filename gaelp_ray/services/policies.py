@@ -100,7 +100,7 @@ def places(connection: Connection, policies: Sequence[Policy]) -> dict[int, list
 
 def binding(connection: Connection, agent_id: int, *, by: Principal) -> list[Policy]:
     """As ``of_agent``, for those who may see the agent."""
-    agents.get(connection, agent_id, by=by)
+    agents.known(connection, agent_id, by=by)
     return of_agent(connection, agent_id)
 
 
@@ -139,7 +139,7 @@ def dry_run(
 
     Raises ``InvalidInput`` for a time in which there were more than ``MAX_HISTORY``.
     """
-    agents.get(connection, agent_id, by=by)
+    agents.known(connection, agent_id, by=by)
     history = review_store.history(connection, agent_id, since=since, until=until, limit=MAX_HISTORY + 1)
     if len(history) > MAX_HISTORY:
         raise InvalidInput(

@@ -123,7 +123,7 @@ def standing(connection: Connection, version_id: int, *, by: Principal, now: dat
 
 def missing(connection: Connection, version_id: int, *, by: Principal, now: datetime) -> list[str]:
     """What the best evidence of a version does not show yet; empty where only approvals may be missing."""
-    version = _version(connection, version_id, by)
+    version = _recorded(connection, version_id, by)
     return _best(connection, version, now)[1]
 
 
@@ -224,12 +224,20 @@ def _seen(connection: Connection, version_id: int, by: Principal) -> AgentVersio
     found = agent_store.find_version_by_id(connection, version_id)
     if found is not None and _has_role(connection, by):
         return found
-    return _version(connection, version_id, by)
+    return _recorded(connection, version_id, by)
 
 
 def _version(connection: Connection, version_id: int, by: Principal) -> AgentVersion:
+    """A version of an agent that was not deleted."""
+    found = _recorded(connection, version_id, by)
+    agents.get(connection, found.agent_id, by=by)
+    return found
+
+
+def _recorded(connection: Connection, version_id: int, by: Principal) -> AgentVersion:
+    """A version, whether or not its agent was deleted."""
     found = agent_store.find_version_by_id(connection, version_id)
     if found is None:
         raise NotFound(f"There is no version {version_id}, or you may not see it.")
-    agents.get(connection, found.agent_id, by=by)
+    agents.known(connection, found.agent_id, by=by)
     return found

@@ -136,6 +136,11 @@ def of_agent(
     return _visible(connection, found, by)
 
 
+def live_ids(connection: Connection, *, now: datetime, limit: int) -> list[int]:
+    """Ramps that still go up or back, the first of them."""
+    return ramp_store.live_ids(connection, limit=limit)
+
+
 def _visible(connection: Connection, found: Sequence[StoredRamp], by: Principal) -> list[StoredRamp]:
     if by.admin or roles.of_user(connection, by.user):
         return list(found)

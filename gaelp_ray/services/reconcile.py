@@ -50,7 +50,7 @@ def mend(tx: Connection, findings: Iterable[Finding], *, policy: RetryPolicy, no
 def _mend(tx: Connection, finding: Finding, policy: RetryPolicy, now: datetime) -> bool:
     if finding.kind is Discrepancy.UNOWNED_ATTEMPT and finding.attempt_id is not None:
         lost = [finding.attempt_id]
-        return attempt_service.lose(tx, lost, why=NOBODY_OWNS_IT, policy=policy, now=now) == 1
+        return attempt_service.lose_all(tx, lost, why=NOBODY_OWNS_IT, policy=policy, now=now) == 1
     if finding.kind is Discrepancy.JOB_WITHOUT_ATTEMPT:
         return _requeue(tx, finding.job_id, now)
     if finding.kind is Discrepancy.ORPHAN_RESERVATION:

@@ -153,7 +153,7 @@ def violations(
     if agent_id is None:
         roles.require(connection, Role.AUDITOR, by=by)
     else:
-        agents.get(connection, agent_id, by=by)
+        agents.known(connection, agent_id, by=by)
     return review_store.violations_feed(
         connection, agent_id=agent_id, severity=severity, since=since, until=until, after=after, limit=limit
     )

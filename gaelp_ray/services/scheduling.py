@@ -8,27 +8,32 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.attempts import Seat
 from gaelp_ray.domain.costs import Run, Terms
-from gaelp_ray.domain.errors import Conflict, GaelpError
+from gaelp_ray.domain.duties import Failed, Troubles, isolated
+from gaelp_ray.domain.errors import Conflict, GaelpError, Unavailable
 from gaelp_ray.domain.events import JobEventRecord
 from gaelp_ray.domain.jobs import EndCause, JobEvent
 from gaelp_ray.domain.requests import ACCELERATOR_LABEL
+from gaelp_ray.domain.resources import Resources
 from gaelp_ray.domain.scheduling import (
     Node,
     NodeShape,
+    OutsideUse,
     Placed,
     Plan,
     SchedulingPolicy,
     Snapshot,
     Start,
 )
+from gaelp_ray.domain.scheduling.outside import LEAVING
 from gaelp_ray.services import costs, spending
 from gaelp_ray.services import jobs as job_service
 from gaelp_ray.services.costs import FirstSlice
-from gaelp_ray.services.mirror import Mirror, read_history, read_rules
+from gaelp_ray.services.mirror import History, Mirror, read_history, read_rules
 from gaelp_ray.services.transitions import move
 from gaelp_ray.store import events as event_store
 from gaelp_ray.store import jobs as job_store
@@ -45,6 +50,17 @@ from gaelp_ray.store.leases import Lease
 from gaelp_ray.store.plans import Admission
 
 LEASE = "scheduler"
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What Ray says of who uses its nodes, read just before a look."""
+
+    use: OutsideUse
+    #: What is used of each node, by whomever.
+    used: Mapping[str, Resources]
+    #: Who may be using it outside the queue.
+    names: tuple[str, ...] = ()
 
 
 def lead(tx: Connection, holder: str, *, epoch: int | None, ttl: timedelta, now: datetime) -> Lease | None:
@@ -65,31 +81,57 @@ def look(
     policy: SchedulingPolicy,
     terms: Terms | None = None,
     now: datetime,
+    aside: Mapping[int, str] | None = None,
+    troubles: Troubles[str] | None = None,
+    outside: Outside | None = None,
 ) -> Snapshot:
     """Everything a plan is made from. The queue is the mirror's own, as ``refresh`` left it.
 
-    Without ``terms`` running time is free.
+    Without ``terms`` running time is free. ``aside``: jobs that could not be decided about before. What
+    cannot be read is taken at its worst: a quota or a budget that nobody can read allows nothing, an attempt
+    holds what it may hold. ``troubles`` hears of it. Without ``outside`` nobody else uses the nodes.
     """
-    if revision_store.get(connection) != mirror.rules.revision:
+    troubles = Troubles() if troubles is None else troubles
+    if revision_store.get(connection) != mirror.rules.revision or mirror.rules.unread:
         mirror.adopt(read_rules(connection))
-    mirror.history = read_history(connection, mirror.history, half_life=policy.half_life, now=now)
+    troubles.found |= mirror.rules.unread
+    mirror.history = _history(connection, mirror, policy, now, troubles)
     rules = mirror.rules
+    claims = snapshot_store.claims(connection, team_of=rules.quotas.team_of, now=now, troubles=troubles)
+    if outside is not None:
+        leaving = snapshot_store.leaving(connection, since=now - LEAVING)
+        nodes = outside.use.counted(nodes, outside.used, claims, leaving, now)
     return Snapshot(
         nodes=nodes,
-        claims=snapshot_store.claims(connection, team_of=rules.quotas.team_of, now=now),
+        claims=claims,
+        outsiders=outside.names if outside is not None else (),
         queue=mirror.queue,
         shapes=shapes,
         quotas=rules.quotas,
         holds=rules.holds,
-        reservations=reservation_store.in_force(connection, now=now),
-        history=mirror.history.resources(),
+        reservations=reservation_store.in_force(connection, now=now, troubles=troubles),
+        history=mirror.history.resources() if mirror.history is not None else {},
         blocked=rules.blocked,
-        unready=spending.unready(connection, _real_versions(mirror), now=now),
+        unready=spending.unready(connection, _real_versions(mirror), now=now, troubles=troubles),
         switches=tuple(switch_store.engaged(connection)),
-        funds=costs.funds(connection, terms, now=now),
+        funds=costs.funds(connection, terms, now=now, troubles=troubles),
+        aside=aside or {},
         policy=policy,
         revision=rules.revision,
     )
+
+
+def _history(
+    connection: Connection, mirror: Mirror, policy: SchedulingPolicy, now: datetime, troubles: Troubles[str]
+) -> History | None:
+    """Usage in the past, or what was known of it before: a plan can do without."""
+    try:
+        return read_history(connection, mirror.history, half_life=policy.half_life, now=now)
+    except OperationalError:
+        raise
+    except Exception as error:
+        troubles.add("usage in the past", error)
+        return mirror.history
 
 
 def launcher_loads(connection: Connection, cluster: str) -> dict[str, int]:
@@ -112,6 +154,21 @@ class Applied:
     emptied: frozenset[str] = frozenset()
     #: The size of the queue, if it was written down.
     depth: tuple[int, datetime] | None = None
+    #: Jobs that could not be started, and why; the rest of the plan was written without them.
+    failed: Mapping[int, Exception] = field(default_factory=dict)
+
+    def __or__(self, other: Applied) -> Applied:
+        """Both, of parts that were written one after the other."""
+        return Applied(
+            started=self.started | other.started,
+            preempted=self.preempted | other.preempted,
+            dropped=self.dropped | other.dropped,
+            launchers=self.launchers | other.launchers,
+            told={**self.told, **other.told},
+            emptied=self.emptied | other.emptied,
+            depth=other.depth or self.depth,
+            failed={**self.failed, **other.failed},
+        )
 
 
 def apply(
@@ -162,30 +219,73 @@ def apply(
     )
 
 
+def apply_in_parts(plan: Plan, apply: Callable[[Plan], Applied]) -> Applied:
+    """Write a plan in one transaction, or, where that fails, all of it that can be written.
+
+    ``apply`` writes a plan in one transaction. Each start stands for itself. What fails beside the starts is
+    raised after them; ``Conflict``, which voids the plan, and ``Unavailable`` are raised at once.
+    """
+    try:
+        return apply(plan)
+    except (Conflict, Unavailable):
+        raise
+    except Exception:
+        *starts, rest = plan.parts()
+
+    def together(some: Sequence[Plan]) -> list[Applied]:
+        whole = Plan(starts=tuple(start for each in some for start in each.starts))
+        return [apply(whole), *([Applied()] * (len(some) - 1))]
+
+    # The rest first: it keeps room for those that others stop for.
+    [beside] = isolated([rest], lambda some: [apply(each) for each in some])
+    applied = Applied() if isinstance(beside, Failed) else beside
+    for part, result in zip(starts, isolated(starts, together), strict=True):
+        if isinstance(result, Failed):
+            if isinstance(result.error, Conflict):
+                raise result.error
+            job_id = part.starts[0].job.id
+            applied |= Applied(failed={job_id: result.error}, dropped=frozenset({job_id}))
+        else:
+            applied |= result
+    if isinstance(beside, Failed):
+        raise beside.error
+    return applied
+
+
 def remember(mirror: Mirror, applied: Applied) -> None:
     """What was applied is committed; the mirror need not write it again."""
     mirror.told |= applied.told
     for lane in applied.emptied:
-        del mirror.told[lane]
+        mirror.told.pop(lane, None)
     mirror.depth = applied.depth or mirror.depth
 
 
-def wake_due(tx: Connection, *, now: datetime) -> int:
-    """Put jobs back in the queue whose backoff is over."""
-    due = job_store.lock_due(tx, now)
-    for job in due:
+def due(connection: Connection, *, now: datetime, limit: int) -> list[int]:
+    """Jobs whose backoff is over."""
+    return job_store.due(connection, now=now, limit=limit)
+
+
+def wake(tx: Connection, job_ids: Sequence[int], *, now: datetime) -> int:
+    """Put those of the jobs back in the queue whose backoff is over; returns how many."""
+    found = job_store.lock_due(tx, job_ids, now)
+    for job in found:
         move(tx, job, JobEvent.WAKE, now=now, values={"not_before": None})
-    return len(due)
+    return len(found)
 
 
-def expire_due(tx: Connection, *, now: datetime) -> int:
-    """Fail waiting jobs whose deadline has passed."""
-    expired = job_store.lock_expired(tx, now)
-    for job in expired:
+def past_deadline(connection: Connection, *, now: datetime, limit: int) -> list[int]:
+    """Waiting jobs whose deadline has passed."""
+    return job_store.past_deadline(connection, now=now, limit=limit)
+
+
+def expire(tx: Connection, job_ids: Sequence[int], *, now: datetime) -> int:
+    """Fail those of the jobs that wait and whose deadline has passed; returns how many."""
+    found = job_store.lock_past_deadline(tx, job_ids, now)
+    for job in found:
         why = f"It was to be done by {job.deadline:%Y-%m-%d %H:%M:%S} UTC and did not run then."
         ended = {"cause": EndCause.DEADLINE, "message": why, "not_before": None}
         move(tx, job, JobEvent.EXPIRE, now=now, why=why, values=ended)
-    return len(expired)
+    return len(found)
 
 
 def preemptions_of(connection: Connection, job_id: int, *, by: Principal) -> list[JobEventRecord]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection
 
 from gaelp_ray.domain.agents import Agent
+from gaelp_ray.domain.duties import Failed, Troubles, isolated
 from gaelp_ray.domain.errors import InvalidInput
 from gaelp_ray.domain.ledger import Money, money_of
 from gaelp_ray.domain.scheduling import Blocked, WaitCode
@@ -31,15 +32,35 @@ def account_for(tx: Connection, agent: Agent, money: Money, *, now: datetime) ->
     return agent.account_id
 
 
-def unready(connection: Connection, versions: Mapping[int, int], *, now: datetime) -> dict[int, Blocked]:
+def unready(
+    connection: Connection,
+    versions: Mapping[int, int],
+    *,
+    now: datetime,
+    troubles: Troubles[str] | None = None,
+) -> dict[int, Blocked]:
     """Versions that may not spend real money now: they were not promoted, or their budget is used up.
 
-    ``versions``: those that are asked for, each with its agent.
+    ``versions``: those that are asked for, each with its agent. A budget that cannot be read allows nothing;
+    ``troubles`` hears of it.
     """
     if not versions:
         return {}
     promoted = promotion_store.promoted(connection, versions)
-    empty = _used_up(connection, {versions[each] for each in promoted}, now)
+    agents = sorted({versions[each] for each in promoted})
+
+    def together(part: Sequence[int]) -> list[Blocked | None]:
+        used_up = _used_up(connection, part, now)
+        return [used_up.get(agent_id) for agent_id in part]
+
+    empty: dict[int, Blocked] = {}
+    for agent_id, result in zip(agents, isolated(agents, together), strict=True):
+        if isinstance(result, Failed):
+            empty[agent_id] = _UNREAD
+            if troubles is not None:
+                troubles.add(f"budget of agent {agent_id}", result.error)
+        elif result is not None:
+            empty[agent_id] = result
     found = {each: empty[versions[each]] for each in promoted if versions[each] in empty}
     return found | {each: _NOT_PROMOTED for each in versions if each not in promoted}
 
@@ -59,6 +80,10 @@ def _used_up(connection: Connection, agent_ids: Collection[int], now: datetime) 
     }
 
 
+_UNREAD = Blocked(
+    WaitCode.BUDGET_UNVERIFIABLE,
+    "The budget of its agent cannot be read; operators are told.",
+)
 _NOT_PROMOTED = Blocked(
     WaitCode.APPROVAL_REQUIRED,
     "Its version was not promoted to real money; record evidence, have it approved, promote it.",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -15,8 +14,6 @@ from gaelp_ray.domain import ids
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.agents import Agent, AgentStatus, check_entrypoint, check_environment, check_name
 from gaelp_ray.domain.checkpoints import FROM_JOB
-from gaelp_ray.domain.costs import Terms
-from gaelp_ray.domain.costs import expected as expected_cost
 from gaelp_ray.domain.errors import (
     BudgetExceeded,
     ExceedsQuota,
@@ -25,7 +22,7 @@ from gaelp_ray.domain.errors import (
     NotFound,
     QueueFull,
 )
-from gaelp_ray.domain.forecast import run_time
+from gaelp_ray.domain.forecast import Forecast
 from gaelp_ray.domain.jobs import (
     TERMINAL,
     Job,
@@ -36,12 +33,12 @@ from gaelp_ray.domain.jobs import (
     check_priority,
     check_seconds,
 )
-from gaelp_ray.domain.money import written
 from gaelp_ray.domain.quotas import UNLIMITED, Amounts, QuotaBook
 from gaelp_ray.domain.requests import Request, Spot, check_selector, check_workers
 from gaelp_ray.domain.resources import parse_resources
 from gaelp_ray.domain.scheduling import QueuedJob, lane_of, real_version
-from gaelp_ray.services import costs, jobs, spending
+from gaelp_ray.services import forecasts, jobs, spending
+from gaelp_ray.services.forecasts import JobDefaults
 from gaelp_ray.store import agents as agent_store
 from gaelp_ray.store import checkpoints as checkpoint_store
 from gaelp_ray.store import events as event_store
@@ -50,27 +47,19 @@ from gaelp_ray.store import queue as queue_store
 from gaelp_ray.store import quotas as quota_store
 from gaelp_ray.store import rows
 
-#: Past runs of an agent that say how long its next one will take.
-PAST_RUNS = 20
 #: When to try again when the queue is full.
 RETRY_AFTER_S = 5
 
 
 @dataclass(frozen=True)
-class JobDefaults:
-    """What a submission gets that leaves a thing open."""
+class Draft:
+    """A submission that is not stored."""
 
-    timeout_s: float | None
-    max_retries: int
-    queue_limit: int
-    #: Of each user, where his quota does not say.
-    user_queue_limit: int = 10_000
-    #: Whether this cluster can run a job in its own container image.
-    runs_images: bool = False
-    #: How running time is paid for; None where it is free.
-    terms: Terms | None = None
-    #: Whether a job is refused, not only told, that may cost more than is left.
-    refuses_dear_jobs: bool = False
+    #: As the planner would see it.
+    job: QueuedJob
+    forecast: Forecast
+    #: What its user would be told.
+    notices: tuple[str, ...]
 
 
 def submit(
@@ -89,16 +78,17 @@ def submit(
     the limit of the queue or the user's part of it; then nothing is stored.
     """
     agent_store.keep(tx, new.agent_id)
-    found = agent_store.get(tx, new.agent_id)
+    stored = agent_store.get(tx, new.agent_id)
     digest = _digest(new)
-    if key is not None and (earlier := _submitted_before(tx, found, by, key, digest)):
+    if key is not None and (earlier := _submitted_before(tx, stored, by, key, digest)):
         return earlier
-    agent = _to_train(found, new.agent_id, by)
+    agent = _to_train(stored, new.agent_id, by)
     asked = _check(tx, new, agent, by, now)
     quotas = _allowed(tx, agent.owner, asked)
     _check_room(tx, agent.owner, quotas, defaults, now)
-    columns = _columns(tx, new, asked, agent, defaults)
-    columns |= _forecast(tx, columns, asked, quotas, defaults, now)
+    found = _forecast(tx, new, asked, agent, defaults)
+    columns = _columns(new, asked, agent, defaults, found)
+    columns["notices"] += _too_dear(tx, found, agent, quotas, defaults, now)
     job = job_store.add(
         tx,
         columns
@@ -125,17 +115,18 @@ def submit(
 
 def draft(
     connection: Connection, new: NewJob, *, by: Principal, now: datetime, defaults: JobDefaults
-) -> QueuedJob:
-    """The waiting job that ``submit`` would make, as the planner would see it; stores nothing.
+) -> Draft:
+    """The waiting job that ``submit`` would make; stores nothing.
 
     Raises what ``submit`` would raise, but for a full queue. Its id is 0.
     """
     agent = _to_train(agent_store.get(connection, new.agent_id), new.agent_id, by)
     asked = _check(connection, new, agent, by, now)
     quotas = _allowed(connection, agent.owner, asked)
-    columns = _columns(connection, new, asked, agent, defaults)
-    _forecast(connection, columns, asked, quotas, defaults, now)
-    return QueuedJob(
+    found = _forecast(connection, new, asked, agent, defaults)
+    columns = _columns(new, asked, agent, defaults, found)
+    notices = (*columns["notices"], *_too_dear(connection, found, agent, quotas, defaults, now))
+    job = QueuedJob(
         id=0,
         row_version=0,
         lane=columns["lane"],
@@ -152,6 +143,7 @@ def draft(
         deadline=new.deadline,
         real_version=real_version(new.money, agent.current.id),
     )
+    return Draft(job, found, notices)
 
 
 def _submitted_before(
@@ -186,6 +178,8 @@ def _check(connection: Connection, new: NewJob, agent: Agent, by: Principal, now
         check_deadline(new.deadline, now)
     if new.expected_duration_s is not None:
         check_seconds(new.expected_duration_s, field_name="expected_duration_seconds")
+    if new.timeout_s is not None:
+        check_seconds(new.timeout_s, field_name="timeout_seconds")
     if FROM_JOB in new.training_config:
         source = new.training_config[FROM_JOB]
         if not isinstance(source, int) or ids.known(source) is None:
@@ -252,7 +246,7 @@ def _refuse_past(limit: int, waiting: int, whose: str) -> None:
 
 
 def _columns(
-    connection: Connection, new: NewJob, asked: Request, agent: Agent, defaults: JobDefaults
+    new: NewJob, asked: Request, agent: Agent, defaults: JobDefaults, found: Forecast
 ) -> dict[str, Any]:
     spec = agent.current.spec
     notices: list[str] = []
@@ -261,7 +255,6 @@ def _columns(
             f"This cluster cannot run container images per job, so {spec.docker_image!r} is not used; the "
             f"job runs in the cluster's own environment."
         )
-    expected_s, expected_p90_s = _expected(connection, new)
     return {
         "agent_id": agent.id,
         "version_id": agent.current.id,
@@ -282,65 +275,58 @@ def _columns(
             priority=new.priority,
             request=asked,
             preemptible=new.preemptible,
-            expected_s=expected_s,
+            expected_s=found.expected_s,
             real_version=real_version(new.money, agent.current.id),
         ),
-        "expected_s": expected_s,
-        "expected_p90_s": expected_p90_s,
+        "guess_s": new.expected_duration_s,
+        "expected_s": found.expected_s,
+        "expected_p90_s": found.expected_p90_s,
+        "expected_cost_micros": found.cost_micros,
+        "expected_p90_cost_micros": found.p90_cost_micros,
         "deadline": new.deadline,
         "entrypoint": new.entrypoint or spec.entrypoint,
         "hyperparameters": dict(new.hyperparameters),
         "training_config": dict(new.training_config),
         "environment_vars": dict(new.environment_vars),
         "seed": new.seed,
-        "timeout_s": new.timeout_s if new.timeout_s is not None else defaults.timeout_s,
+        "timeout_s": _timeout_s(new, defaults),
         "max_retries": new.max_retries if new.max_retries is not None else defaults.max_retries,
         "notices": notices,
         "money": new.money,
     }
 
 
+def _timeout_s(new: NewJob, defaults: JobDefaults) -> float | None:
+    return new.timeout_s if new.timeout_s is not None else defaults.timeout_s
+
+
 def _forecast(
+    connection: Connection, new: NewJob, asked: Request, agent: Agent, defaults: JobDefaults
+) -> Forecast:
+    return forecasts.of_job(
+        connection,
+        agent.id,
+        guess_s=new.expected_duration_s,
+        timeout_s=_timeout_s(new, defaults),
+        request=asked,
+        terms=defaults.terms,
+    )
+
+
+def _too_dear(
     connection: Connection,
-    columns: Mapping[str, Any],
-    asked: Request,
+    found: Forecast,
+    agent: Agent,
     quotas: QuotaBook,
     defaults: JobDefaults,
     now: datetime,
-) -> dict[str, Any]:
-    """What the run is expected to cost, and a notice where that may be more than is left.
-
-    Raises ``BudgetExceeded`` where such jobs are refused, ``InvalidInput`` for a GPU without a price.
-    """
-    terms = defaults.terms
-    if terms is None:
-        return {}
-    owner, notices = columns["owner"], columns["notices"]
-    p90_s = min((s for s in (columns["expected_p90_s"], columns["timeout_s"]) if s is not None), default=None)
-    found = {
-        "expected_cost_micros": expected_cost(terms.prices, asked, columns["expected_s"]),
-        "expected_p90_cost_micros": expected_cost(terms.prices, asked, p90_s),
-    }
-    most = found["expected_p90_cost_micros"]
-    if most is None:
-        return found
-    team = quotas.team_of(owner)
-    short = costs.funds(connection, terms, now=now, of=(owner, team)).short_of(most, owner, team)
-    if short is None:
-        return found
-    words = f"It may cost {written(most)} {terms.prices.currency} (90th percentile), and {short}."
-    if defaults.refuses_dear_jobs:
-        raise BudgetExceeded(words, expected_p90_micros=most)
-    return found | {"notices": [*notices, words]}
-
-
-def _expected(connection: Connection, new: NewJob) -> tuple[float | None, float | None]:
-    """How long the job will run, median and 90th percentile: by its user, else by its agent's past runs."""
-    past = run_time(job_store.recent_runs(connection, new.agent_id, limit=PAST_RUNS))
-    p90_s = past.p90_s if past else None
-    if new.expected_duration_s is not None:
-        return new.expected_duration_s, max(new.expected_duration_s, p90_s) if p90_s else None
-    return (past.median_s, p90_s) if past else (None, None)
+) -> list[str]:
+    """A notice where a job may cost more than is left; raises ``BudgetExceeded`` where such are refused."""
+    team = quotas.team_of(agent.owner)
+    words = forecasts.shortage(connection, found, owner=agent.owner, team=team, terms=defaults.terms, now=now)
+    if words is not None and defaults.refuses_dear_jobs:
+        raise BudgetExceeded(words, expected_p90_micros=found.most_micros)
+    return [words] if words is not None else []
 
 
 #: Fields that a digest always has. One that was added since is left out at its default, so that a body that

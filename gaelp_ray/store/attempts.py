@@ -185,12 +185,14 @@ def seen(tx: Connection, attempt_ids: Sequence[int], *, now: datetime) -> None:
         )
 
 
-def orphans(tx: Connection, launcher: str, incarnation: UUID | None) -> list[int]:
+def orphans(
+    connection: Connection, launcher: str, incarnation: UUID | None, *, limit: int | None = None
+) -> list[int]:
     """Live attempts of a launcher that another life of it handed to Ray; with None, all of its attempts."""
     query = select(attempts.c.id).where(attempts.c.launcher == launcher, attempts.c.ended_at.is_(None))
     if incarnation is not None:
         query = query.where(attempts.c.incarnation.is_not(None), attempts.c.incarnation != incarnation)
-    return list(tx.execute(query.order_by(attempts.c.id)).scalars())
+    return list(connection.execute(query.order_by(attempts.c.id).limit(limit)).scalars())
 
 
 def held(connection: Connection) -> Resources:

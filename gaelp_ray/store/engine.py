@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from gaelp_ray.domain.errors import Conflict, GaelpError, InvalidInput, Unavailable
+from gaelp_ray.domain.errors import Busy, Conflict, GaelpError, InvalidInput, Unavailable
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -113,9 +113,12 @@ _BY_STATE: dict[str, GaelpError] = {
     "22P05": InvalidInput(_NOT_TEXT),
 }
 _BUSY = "Other changes were in the way three times; nothing was changed, try again."
+_TOO_LONG = "Something is too long for the database; send less."
 _GONE = "The database does not answer; nothing was changed, try again."
 #: SQLSTATE classes: connection exception, insufficient resources, operator intervention.
 _GONE_CLASSES = {"08", "53", "57"}
+#: SQLSTATE class: program limit exceeded, as by an index row that is too long. To the driver, operational.
+_LIMIT_CLASS = "54"
 
 
 def translate(error: Exception) -> Exception:
@@ -125,10 +128,12 @@ def translate(error: Exception) -> Exception:
         return InvalidInput(_NOT_TEXT)
     state = _sqlstate(error) or ""
     if isinstance(error, LostRace) or state in _RETRYABLE:
-        return Unavailable(_BUSY)
+        return Busy(_BUSY)
     if state in _BY_STATE:
         known = _BY_STATE[state]
         return type(known)(known.message)
+    if state[:2] == _LIMIT_CLASS:
+        return InvalidInput(_TOO_LONG)
     lost = isinstance(error, OperationalError) or (
         isinstance(error, DBAPIError) and error.connection_invalidated
     )

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, insert, literal_column, select, text, tuple_
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    func,
+    insert,
+    literal_column,
+    select,
+    text,
+    tuple_,
+)
 
 from gaelp_ray.domain.events import JobEventRecord
 from gaelp_ray.domain.jobs import JobEvent, JobState
@@ -128,17 +139,29 @@ def feed(connection: Connection, after: Cursor, *, limit: int) -> tuple[list[Job
     below ``pg_snapshot_xmin`` are all finished; stopping there never skips.
     """
     xid: ColumnElement[int] = literal_column("xid::text::bigint", BigInteger)
-    query = (
-        select(job_events, xid.label("feed_xid"))
-        .where(
-            literal_column("xid < pg_snapshot_xmin(pg_current_snapshot())"),
-            # The first condition uses the index, the second is exact.
-            text("xid >= CAST(CAST(:from_xid AS text) AS xid8)").bindparams(from_xid=after.xid),
-            tuple_(xid, job_events.c.id) > tuple_(after.xid, after.id),
-        )
-        .order_by(job_events.c.xid, job_events.c.id)
-        .limit(limit)
-    )
+    query = _following(select(job_events, xid.label("feed_xid")), xid, after).limit(limit)
     found = connection.execute(query).all()
     cursor = Cursor(found[-1].feed_xid, found[-1].id) if found else after
     return [rows.event(row) for row in found], cursor
+
+
+def feed_places(connection: Connection, after: Cursor, *, limit: int) -> list[Cursor]:
+    """The places of the events that ``feed`` would read, whatever is in them."""
+    xid: ColumnElement[int] = literal_column("xid::text::bigint", BigInteger)
+    query = _following(select(xid.label("feed_xid"), job_events.c.id), xid, after).limit(limit)
+    return [Cursor(row.feed_xid, row.id) for row in connection.execute(query)]
+
+
+def get_many(connection: Connection, event_ids: Sequence[int]) -> dict[int, JobEventRecord]:
+    """Events by id; those that do not exist are left out."""
+    query = select(job_events).where(job_events.c.id == func.any(list(event_ids)))
+    return {row.id: rows.event(row) for row in connection.execute(query)}
+
+
+def _following(query: Select[Any], xid: ColumnElement[int], after: Cursor) -> Select[Any]:
+    return query.where(
+        literal_column("xid < pg_snapshot_xmin(pg_current_snapshot())"),
+        # The first condition uses the index, the second is exact.
+        text("xid >= CAST(CAST(:from_xid AS text) AS xid8)").bindparams(from_xid=after.xid),
+        tuple_(xid, job_events.c.id) > tuple_(after.xid, after.id),
+    ).order_by(job_events.c.xid, job_events.c.id)

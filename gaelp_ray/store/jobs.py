@@ -7,13 +7,29 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, insert, null, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Text,
+    case,
+    cast,
+    func,
+    insert,
+    literal,
+    null,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import array
 
+from gaelp_ray.domain.duties import PLAN, QUEUE, START
 from gaelp_ray.domain.jobs import TERMINAL, Job, JobState, JobStatus, states_of
+from gaelp_ray.domain.scheduling.decisions import ASIDE_WORDS, WaitCode
 from gaelp_ray.store import rows
 from gaelp_ray.store.lists import left_out, small
-from gaelp_ray.store.tables import attempts, jobs, lanes
+from gaelp_ray.store.tables import attempts, jobs, lanes, set_aside
 
 
 @dataclass(frozen=True)
@@ -48,9 +64,27 @@ class JobFilter:
 # Why a job waits is written on its lane, and is true of it only while it waits. A subquery is looked up for
 # those alone; for a join the planner may read all lanes.
 _reason = select(array([lanes.c.wait_code, lanes.c.wait_message])).where(lanes.c.lane == jobs.c.lane)
-_JOB: Select[Any] = select(
-    *jobs.c, case((jobs.c.state == JobState.QUEUED, _reason.scalar_subquery())).label("reason")
+# One that the scheduler has set aside waits for a reason of its own.
+_aside = (
+    select(array([literal(str(WaitCode.MISCONFIGURED)), ASIDE_WORDS + set_aside.c.error]))
+    .where(
+        set_aside.c.duty.in_([each.name for each in (QUEUE, PLAN, START)]),
+        set_aside.c.item == cast(jobs.c.id, Text),
+    )
+    .limit(1)
 )
+_why = func.coalesce(_aside.scalar_subquery(), _reason.scalar_subquery())
+# What runs now, of those that may: a job has one live attempt at most.
+_live = (attempts.c.job_id == jobs.c.id) & attempts.c.ended_at.is_(None)
+_lives = jobs.c.state.in_([JobState.RUNNING, JobState.PREEMPTING, JobState.STOPPING])
+_STANDS = (
+    case((jobs.c.state == JobState.QUEUED, _why)).label("reason"),
+    case((_lives, select(attempts.c.claimed_at).where(_live).scalar_subquery())).label("runs_since"),
+    case((_lives, select(attempts.c.resumed_from_step).where(_live).scalar_subquery())).label(
+        "runs_from_step"
+    ),
+)
+_JOB: Select[Any] = select(*jobs.c, *_STANDS)
 
 
 _DOCUMENTS = (jobs.c.hyperparameters, jobs.c.training_config, jobs.c.environment_vars)
@@ -61,13 +95,19 @@ _LISTED: Select[Any] = select(
     *map(small, _DOCUMENTS),
     null().label("result"),
     left_out(*_DOCUMENTS, result=jobs.c.result.is_not(None)),
-    case((jobs.c.state == JobState.QUEUED, _reason.scalar_subquery())).label("reason"),
+    *_STANDS,
 )
 
 
 def _told(row: Row[Any]) -> Job:
     code, message = row.reason or (None, None)
-    return rows.job(row, wait_code=code, wait_message=message)
+    return rows.job(
+        row,
+        wait_code=code,
+        wait_message=message,
+        runs_since=row.runs_since,
+        runs_from_step=row.runs_from_step,
+    )
 
 
 def add(tx: Connection, values: dict[str, Any]) -> Job:
@@ -173,25 +213,44 @@ def set_progress(
     )
 
 
-def lock_due(tx: Connection, now: datetime) -> list[Job]:
-    """Lock the jobs whose backoff is over."""
-    query = (
-        select(jobs)
-        .where(jobs.c.state == JobState.BACKOFF, jobs.c.not_before <= now)
-        .order_by(jobs.c.id)
-        .limit(500)
-        .with_for_update(skip_locked=True)
-    )
-    return [rows.job(row) for row in tx.execute(query)]
+def due(connection: Connection, *, now: datetime, limit: int) -> list[int]:
+    """Jobs whose backoff is over, those that have waited longest for it first."""
+    query = select(jobs.c.id).where(*_is_due(now)).order_by(jobs.c.not_before, jobs.c.id).limit(limit)
+    return list(connection.execute(query).scalars())
 
 
-def lock_expired(tx: Connection, now: datetime) -> list[Job]:
-    """Lock waiting jobs whose deadline has passed."""
+def lock_due(tx: Connection, job_ids: Sequence[int], now: datetime) -> list[Job]:
+    """Lock those of the jobs whose backoff is over."""
+    return _lock_some(tx, job_ids, _is_due(now))
+
+
+def past_deadline(connection: Connection, *, now: datetime, limit: int) -> list[int]:
+    """Waiting jobs whose deadline has passed, the earliest first."""
+    query = select(jobs.c.id).where(*_is_past(now)).order_by(jobs.c.deadline, jobs.c.id).limit(limit)
+    return list(connection.execute(query).scalars())
+
+
+def lock_past_deadline(tx: Connection, job_ids: Sequence[int], now: datetime) -> list[Job]:
+    """Lock those of the jobs that wait and whose deadline has passed."""
+    return _lock_some(tx, job_ids, _is_past(now))
+
+
+def _is_due(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return jobs.c.state == JobState.BACKOFF, jobs.c.not_before <= now
+
+
+def _is_past(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return jobs.c.state.in_([JobState.QUEUED, JobState.BACKOFF]), jobs.c.deadline <= now
+
+
+def _lock_some(
+    tx: Connection, job_ids: Sequence[int], conditions: Sequence[ColumnElement[bool]]
+) -> list[Job]:
+    """Rows that somebody else holds are left for the next time."""
     query = (
         select(jobs)
-        .where(jobs.c.state.in_([JobState.QUEUED, JobState.BACKOFF]), jobs.c.deadline <= now)
+        .where(jobs.c.id == func.any(list(job_ids)), *conditions)
         .order_by(jobs.c.id)
-        .limit(500)
         .with_for_update(skip_locked=True)
     )
     return [rows.job(row) for row in tx.execute(query)]

@@ -52,6 +52,18 @@ def lock_foreign(tx: Connection, cluster: str, *, silent_since: datetime) -> lis
     return list(tx.execute(query).scalars())
 
 
+def attempts_of_retired(connection: Connection, cluster: str, *, limit: int) -> list[int]:
+    """Live attempts of retired launchers of other clusters."""
+    query = (
+        select(attempts.c.id)
+        .join(launchers, launchers.c.name == attempts.c.launcher)
+        .where(launchers.c.cluster != cluster, launchers.c.retired, attempts.c.ended_at.is_(None))
+        .order_by(attempts.c.id)
+        .limit(limit)
+    )
+    return list(connection.execute(query).scalars())
+
+
 def loads(connection: Connection, cluster: str) -> dict[str, int]:
     """Live attempts of each launcher of a cluster."""
     live = attempts.c.ended_at.is_(None) & (attempts.c.launcher == launchers.c.name)

@@ -18,8 +18,25 @@ def add(tx: Connection, *, launcher: str, kind: Kind, attempt_id: int, now: date
     tx.execute(insert(outbox).values(launcher=launcher, kind=kind, attempt_id=attempt_id, created_at=now))
 
 
-def waiting(connection: Connection, launcher: str, *, limit: int) -> Sequence[Any]:
-    """Undelivered orders of a launcher, oldest first, with what is needed to carry them out."""
+def waiting(connection: Connection, launcher: str, *, limit: int) -> list[int]:
+    """Undelivered orders of a launcher, oldest first."""
+    query = (
+        select(outbox.c.id)
+        .where(outbox.c.launcher == launcher, outbox.c.delivered_at.is_(None))
+        .order_by(outbox.c.id)
+        .limit(limit)
+    )
+    return list(connection.execute(query).scalars())
+
+
+def attempt_of(connection: Connection, order_id: int) -> int | None:
+    """The attempt that an order is about."""
+    query = select(outbox.c.attempt_id).where(outbox.c.id == order_id)
+    return connection.execute(query).scalar_one_or_none()
+
+
+def read(connection: Connection, order_ids: Sequence[int]) -> Sequence[Any]:
+    """Orders, oldest first, with what is needed to carry them out."""
     query = (
         select(
             outbox.c.id.label("order_id"),
@@ -59,9 +76,8 @@ def waiting(connection: Connection, launcher: str, *, limit: int) -> Sequence[An
         .join(attempts, attempts.c.id == outbox.c.attempt_id)
         .join(jobs, jobs.c.id == attempts.c.job_id)
         .join(agent_versions, agent_versions.c.id == jobs.c.version_id)
-        .where(outbox.c.launcher == launcher, outbox.c.delivered_at.is_(None))
+        .where(outbox.c.id == func.any(list(order_ids)))
         .order_by(outbox.c.id)
-        .limit(limit)
     )
     return connection.execute(query).all()
 

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, func, select
 from sqlalchemy.dialects.postgresql import insert
 
+from gaelp_ray.domain.forecast import bounded
 from gaelp_ray.domain.jobs import JobState
 from gaelp_ray.domain.ledger import Money
 from gaelp_ray.domain.scheduling import QueuedJob, real_version
@@ -50,8 +51,14 @@ _QUEUED: Select[Any] = select(
 
 def stream(tx: Connection) -> Iterator[QueuedJob]:
     """Every waiting job, through a cursor of the server's that lives as long as the transaction."""
-    found = tx.execution_options(stream_results=True, yield_per=BATCH).execute(_QUEUED)
+    # Of the statement, not of the connection: what follows in the transaction is not streamed.
+    found = tx.execute(_QUEUED.execution_options(stream_results=True, yield_per=BATCH))
     return map(_queued, found)
+
+
+def ids(connection: Connection) -> list[int]:
+    """Every waiting job's."""
+    return list(connection.execute(select(jobs.c.id).where(jobs.c.state == JobState.QUEUED)).scalars())
 
 
 def read(connection: Connection, job_ids: Sequence[int]) -> list[QueuedJob]:
@@ -73,8 +80,8 @@ def _queued(row: Row[Any]) -> QueuedJob:
         queued_at=row.submitted_at if row.queued_at == row.submitted_at else row.queued_at,
         request=rows.request(row),
         preemptible=row.preemptible,
-        expected_s=row.expected_s,
-        expected_p90_s=row.expected_p90_s,
+        expected_s=bounded(row.expected_s),
+        expected_p90_s=bounded(row.expected_p90_s),
         deadline=row.deadline,
         preemptions=row.preemptions,
         real_version=real_version(Money(row.money), row.version_id),

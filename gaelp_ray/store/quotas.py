@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -10,6 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, or_, select, text, tuple_
 from sqlalchemy.dialects.postgresql import insert
 
+from gaelp_ray.domain.duties import Troubles
 from gaelp_ray.domain.quotas import DEFAULT_USER, UNLIMITED, Amounts, Quota, QuotaBook, QuotaKind
 from gaelp_ray.store import rows
 from gaelp_ray.store.tables import attempts, jobs, quotas
@@ -74,9 +76,10 @@ def page(
     return [_stored(row) for row in connection.execute(query)]
 
 
-def book(connection: Connection) -> QuotaBook:
-    """Every quota in force."""
-    return QuotaBook.of(_stored(row).quota for row in connection.execute(select(quotas)))
+def book(connection: Connection, troubles: Troubles[str] | None = None) -> QuotaBook:
+    """Every quota in force. One that cannot be read allows nothing; ``troubles`` hears of it."""
+    found = connection.execute(select(quotas))
+    return QuotaBook.of(_in_force(row, Troubles() if troubles is None else troubles) for row in found)
 
 
 def book_of(connection: Connection, *users: str) -> QuotaBook:
@@ -85,7 +88,7 @@ def book_of(connection: Connection, *users: str) -> QuotaBook:
     teams = select(quotas.c.team).where(own, quotas.c.team.is_not(None)).scalar_subquery()
     team: ColumnElement[bool] = and_(quotas.c.kind == QuotaKind.TEAM, quotas.c.name.in_(teams))
     found = connection.execute(select(quotas).where(or_(own, team, quotas.c.team.in_(teams))))
-    return QuotaBook.of(_stored(row).quota for row in found)
+    return QuotaBook.of(_in_force(row, Troubles()) for row in found)
 
 
 def held(connection: Connection, owners: Sequence[str] | None = None) -> dict[str, Amounts]:
@@ -148,6 +151,18 @@ def over_time(
     return [(row.begins, float(row.average)) for row in found]
 
 
+def _in_force(row: Row[Any], troubles: Troubles[str]) -> Quota:
+    try:
+        quota = _stored(row).quota
+        if not 0 < quota.weight < math.inf:
+            raise ValueError(f"its weight is {quota.weight}")
+    except Exception as error:
+        troubles.add(f"quota of {row.kind} {row.name}", error)
+        nothing = Amounts()
+        return Quota(QuotaKind(row.kind), row.name, nothing, row.team, borrowing=nothing, lending=nothing)
+    return quota
+
+
 def _stored(row: Row[Any]) -> StoredQuota:
     quota = Quota(
         kind=QuotaKind(row.kind),
@@ -167,4 +182,6 @@ def _written(amounts: Amounts) -> dict[str, int]:
 
 
 def _read(limited: Mapping[str, int]) -> Amounts:
+    if not all(isinstance(value, int) and value >= 0 for value in limited.values()):
+        raise ValueError(f"limits are whole numbers from 0 on; got {limited}")
     return Amounts(**{**asdict(Amounts.all(UNLIMITED)), **limited})

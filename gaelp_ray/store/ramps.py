@@ -74,6 +74,11 @@ def live(connection: Connection) -> list[StoredRamp]:
     return [_stored(row) for row in connection.execute(query)]
 
 
+def live_ids(connection: Connection, *, limit: int) -> list[int]:
+    query = select(ramps.c.id).where(ramps.c.ended_at.is_(None)).order_by(ramps.c.id).limit(limit)
+    return list(connection.execute(query).scalars())
+
+
 def live_of_agent(connection: Connection, agent_id: int) -> StoredRamp | None:
     query = select(ramps).where(ramps.c.agent_id == agent_id, ramps.c.ended_at.is_(None))
     return _one(connection, query)

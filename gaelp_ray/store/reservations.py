@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, delete, exists, or_, select
+from sqlalchemy import Connection, Row, delete, exists, or_, select
 from sqlalchemy.dialects.postgresql import insert
 
 from gaelp_ray.domain.attempts import Seat
+from gaelp_ray.domain.duties import Troubles
 from gaelp_ray.domain.jobs import JobState
 from gaelp_ray.domain.scheduling import Part, Reservation
 from gaelp_ray.store import rows
@@ -29,7 +31,11 @@ def put(tx: Connection, placements: Mapping[int, Sequence[Seat]], *, until: date
     tx.execute(fresh.on_conflict_do_update(index_elements=["job_id"], set_=kept))
 
 
-def in_force(connection: Connection, *, now: datetime) -> tuple[Reservation, ...]:
+def in_force(
+    connection: Connection, *, now: datetime, troubles: Troubles[str] | None = None
+) -> tuple[Reservation, ...]:
+    """Room that is kept now. What cannot be read is not kept; ``troubles`` hears of it."""
+    troubles = Troubles() if troubles is None else troubles
     query = (
         select(
             reservations.c.job_id,
@@ -41,12 +47,14 @@ def in_force(connection: Connection, *, now: datetime) -> tuple[Reservation, ...
         .where(reservations.c.until > now)
         .order_by(reservations.c.job_id)
     )
-    found = []
-    for row in connection.execute(query):
-        amount = rows.resources(row)
-        parts = tuple(Part(seat.node_id, amount, seat.gpus) for seat in rows.seats(row.placement))
-        found.append(Reservation(row.job_id, parts, row.until))
-    return tuple(found)
+    rows_by_name = {f"reservation of job {row.job_id}": row for row in connection.execute(query)}
+    return tuple(troubles.each(list(rows_by_name), lambda name: _reservation(rows_by_name[name])))
+
+
+def _reservation(row: Row[Any]) -> Reservation:
+    amount = rows.resources(row)
+    parts = tuple(Part(seat.node_id, amount, seat.gpus) for seat in rows.seats(row.placement))
+    return Reservation(row.job_id, parts, row.until)
 
 
 def prune(tx: Connection, *, now: datetime) -> None:

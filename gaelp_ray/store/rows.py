@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -37,7 +38,7 @@ def resources(row: Row[Any]) -> Resources:
 
 
 def seats(placement: Iterable[Mapping[str, Any]]) -> tuple[Seat, ...]:
-    return tuple(Seat(seat["node_id"], tuple(seat["gpus"])) for seat in placement)
+    return tuple(Seat(seat["node_id"], tuple(map(int, seat["gpus"]))) for seat in placement)
 
 
 def placement(placed: Iterable[Seat]) -> list[dict[str, Any]]:
@@ -111,7 +112,14 @@ def agent(row: Row[Any]) -> Agent:
     )
 
 
-def job(row: Row[Any], *, wait_code: str | None = None, wait_message: str | None = None) -> Job:
+def job(
+    row: Row[Any],
+    *,
+    wait_code: str | None = None,
+    wait_message: str | None = None,
+    runs_since: datetime | None = None,
+    runs_from_step: int | None = None,
+) -> Job:
     return Job(
         id=row.id,
         agent_id=row.agent_id,
@@ -157,6 +165,9 @@ def job(row: Row[Any], *, wait_code: str | None = None, wait_message: str | None
         cost_micros=row.cost_micros,
         expected_cost_micros=row.expected_cost_micros,
         expected_p90_cost_micros=row.expected_p90_cost_micros,
+        guess_s=row.guess_s,
+        runs_since=runs_since,
+        runs_from_step=runs_from_step or 0,
         left_out=_left_out(row),
     )
 

@@ -10,7 +10,8 @@ from sqlalchemy import Connection, Row, select, text
 
 from gaelp_ray.domain.agents import AgentStatus
 from gaelp_ray.domain.attempts import expected_ends
-from gaelp_ray.domain.jobs import JobState, Progress
+from gaelp_ray.domain.duties import Troubles
+from gaelp_ray.domain.jobs import PRIORITY_MAX, JobState, Progress
 from gaelp_ray.domain.scheduling import Claim, Part
 from gaelp_ray.store import rows
 from gaelp_ray.store.tables import agents, attempts, jobs
@@ -19,12 +20,21 @@ _ENDING = frozenset({JobState.PREEMPTING, JobState.STOPPING})
 
 
 def claims(
-    connection: Connection, *, team_of: Callable[[str], str | None], now: datetime
+    connection: Connection,
+    *,
+    team_of: Callable[[str], str | None],
+    now: datetime,
+    troubles: Troubles[str] | None = None,
 ) -> tuple[Claim, ...]:
-    """What every live attempt holds, and when it is likely to end."""
+    """What every live attempt holds, and when it is likely to end.
+
+    Of one that cannot be read the amounts are taken, on the node it was planned for, and nothing is
+    predicted; ``troubles`` hears of it.
+    """
     query = (
         select(
             attempts.c.job_id,
+            attempts.c.node_id,
             *rows.resources_columns(attempts),
             attempts.c.workers,
             attempts.c.placement,
@@ -47,7 +57,15 @@ def claims(
         .join(jobs, jobs.c.id == attempts.c.job_id)
         .where(attempts.c.ended_at.is_(None))
     )
-    return tuple(_claim(row, team_of(row.owner), now) for row in connection.execute(query))
+    found = []
+    for row in connection.execute(query):
+        try:
+            found.append(_claim(row, team_of(row.owner), now))
+        except Exception as error:
+            if troubles is not None:
+                troubles.add(f"attempt of job {row.job_id}", error)
+            found.append(_bare_claim(row, team_of(row.owner)))
+    return tuple(found)
 
 
 def _claim(row: Row[Any], team: str | None, now: datetime) -> Claim:
@@ -80,6 +98,34 @@ def _claim(row: Row[Any], team: str | None, now: datetime) -> Claim:
         preemptions=row.preemptions,
         ending=JobState(row.state) in _ENDING,
     )
+
+
+def _bare_claim(row: Row[Any], team: str | None) -> Claim:
+    """A claim of which only the amounts are known. Nobody is asked to stop for another on so little."""
+    return Claim(
+        job_id=row.job_id,
+        owner=row.owner,
+        team=team,
+        agent_id=row.agent_id,
+        priority=PRIORITY_MAX,
+        preemptible=False,
+        parts=(Part(row.node_id, rows.resources(row)),) * row.workers,
+        started_at=row.created_at,
+    )
+
+
+def leaving(connection: Connection, *, since: datetime) -> tuple[Part, ...]:
+    """What attempts held that have ended since."""
+    query = select(
+        attempts.c.node_id, *rows.resources_columns(attempts), attempts.c.workers, attempts.c.placement
+    ).where(attempts.c.ended_at > since)
+    found: list[Part] = []
+    for row in connection.execute(query):
+        amount = rows.resources(row)
+        nodes = [seat.get("node_id") for seat in row.placement if isinstance(seat, dict)]
+        nodes += [row.node_id] * (row.workers - len(nodes))
+        found += [Part(node_id, amount) for node_id in nodes]
+    return tuple(found)
 
 
 def paused_agents(connection: Connection) -> frozenset[int]:

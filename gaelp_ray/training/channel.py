@@ -41,6 +41,7 @@ class Channel:
         self._socket = end
         self._reader = end.makefile("rb")
         self._lock = threading.Lock()
+        self._patience_s = -1.0
         self._number, self._identity = end.fileno(), _identity(end.fileno())
 
     @staticmethod
@@ -50,19 +51,27 @@ class Channel:
         # Where the system has it, each piece that arrives names the process that wrote it.
         if hasattr(socket, "SO_PASSCRED"):
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(SEND_S), 0))
         return Channel(ours), theirs
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Raises ``ValueError`` for a message that the other end would not take, ``ChannelClosed`` where the
         socket's descriptor has been closed or is something else by now."""
         line = self.line(message)
-        with self._lock:
+        if not self._lock.acquire(timeout=self._patience_s):
+            raise TimeoutError("The other end does not read.")
+        try:
             if _identity(self._number) != self._identity:
                 raise ChannelClosed(
                     f"File descriptor {self._number}, the connection to the service, was closed by the job."
                 )
             self._socket.sendall(line)
+        finally:
+            self._lock.release()
+
+    def limit_sends(self) -> None:
+        """From now on give up, with an ``OSError``, on an end that does not read for ``SEND_S``."""
+        self._patience_s = SEND_S
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(SEND_S), 0))
 
     @staticmethod
     def line(message: Mapping[str, Any]) -> bytes:

@@ -118,6 +118,8 @@ class Supervisor:
         self._stopped_by: str | None = None
         self._points: list[MetricPoint] = []
         self._lock = threading.Lock()
+        #: It has been given its order, and may be told more.
+        self._has_order = threading.Event()
         #: The process has ended; and then, all that it left has been taken in.
         self._gone = threading.Event()
         self._over = threading.Event()
@@ -192,10 +194,9 @@ class Supervisor:
             stop=self._out_of_money,
             is_stopping=lambda: self._stop is not None,
         )
-        self._tell(start_message)
-        listener, shipper, clerk = (
-            threading.Thread(target=work, daemon=True)
-            for work in (self._listen, self._ship_logs, self._carry_reports)
+        listener = threading.Thread(target=self._listen, args=(start_message,), daemon=True)
+        shipper, clerk = (
+            threading.Thread(target=work, daemon=True) for work in (self._ship_logs, self._carry_reports)
         )
         for thread in (listener, shipper, clerk):
             thread.start()
@@ -367,7 +368,8 @@ class Supervisor:
                 return
             self._stop, self._stop_words = cause, words
         self._capture.write(f"told to stop: {cause}")
-        self._tell({"kind": "stop", "cause": cause})
+        if self._has_order.is_set():
+            self._tell({"kind": "stop", "cause": cause})
 
     def _enforce_stop(self, now: float) -> None:
         if self._kill_at is not None and now >= self._kill_at:
@@ -427,9 +429,10 @@ class Supervisor:
         if idle.stop:
             self._order_stop(EndCause.IDLE, self._order.stop_grace_s)
 
-    def _listen(self) -> None:
-        """Carry the process's messages until it, and all that it left behind, is gone."""
+    def _listen(self, start: Mapping[str, Any]) -> None:
+        """Give the process its order, and carry its messages until it and all that it left behind is gone."""
         try:
+            self._give_order(start)
             for writer, line in self._channel.lines():
                 self._take(line, writer)
         except InvalidInput as error:
@@ -443,6 +446,15 @@ class Supervisor:
             log.exception("messages of an attempt are lost", extra={"attempt": self._order.attempt_id})
             words = f"Its supervisor failed: {type(error).__name__}: {error}"
             self._end_for(Outcome(EndCause.NODE_LOST, words, unexplained=True))
+
+    def _give_order(self, start: Mapping[str, Any]) -> None:
+        """It is read once the process has started, however long this takes; what is told later, at once."""
+        with contextlib.suppress(OSError):  # it has ended already
+            self._channel.send(start)
+            self._channel.limit_sends()
+        self._has_order.set()
+        if self._stop is not None:
+            self._tell({"kind": "stop", "cause": self._stop})
 
     def _take(self, line: bytes, writer: int | None) -> None:
         """One message; raises ``InvalidInput`` for what is none."""

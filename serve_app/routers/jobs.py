@@ -90,8 +90,8 @@ async def get_job(job_id: Id, caller: Caller) -> Response:
 async def edit_job(job_id: Id, body: JobPatch, caller: Caller) -> Response:
     """Change a job that waits; it keeps its place by time of submission."""
     now = datetime.now(UTC)
-    terms = context().runtime.terms
-    job = await context().transact(service.edit, job_id, body.change(), by=caller, now=now, terms=terms)
+    defaults = context().runtime.job_defaults
+    job = await context().transact(service.edit, job_id, body.change(), by=caller, now=now, defaults=defaults)
     context().hint_scheduler()
     return json_response(JobOut.of(job, now))
 

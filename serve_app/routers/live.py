@@ -52,7 +52,8 @@ async def watch_agent(socket: WebSocket, agent_id: str) -> None:
         caller = authenticate(websocket_token(socket))
         check_query(socket, {})
         watched = ids.read(agent_id, field="agent_id")
-        agent_service.visible(await context().agents.get(watched), watched, caller)
+        # A deleted agent's jobs may still be ending, and its history can be read.
+        agent_service.recorded(await context().agents.get(watched), watched, caller)
         # Watching begins before the greeting is read, so that nothing falls between the two.
         with context().followers.seat(caller.user):
             async with context().live.subscribe(watched) as subscriber:

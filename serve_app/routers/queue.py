@@ -7,7 +7,6 @@ from typing import Annotated
 
 from fastapi import Query, Response
 
-from gaelp_ray.domain.costs import expected
 from gaelp_ray.domain.errors import Unavailable
 from gaelp_ray.domain.jobs import JobState
 from gaelp_ray.services import jobs as job_service
@@ -68,10 +67,10 @@ async def plan_job(body: JobIn, caller: Caller) -> Response:
     )
     cost = CostOut.model_construct(
         booked_micros=0,
-        expected_micros=expected(runtime.prices, draft.request, draft.expected_s),
-        expected_p90_micros=expected(runtime.prices, draft.request, draft.expected_p90_s),
+        expected_micros=draft.forecast.cost_micros,
+        expected_p90_micros=draft.forecast.p90_cost_micros,
     )
-    return json_response(ExplanationOut.of(await context().ask_scheduler("dry_run", draft), cost))
+    return json_response(ExplanationOut.of(await context().ask_scheduler("dry_run", draft.job), cost))
 
 
 @router.get("/queue", response_model=QueueOut)

@@ -18,7 +18,7 @@ from gaelp_ray.domain.errors import Unavailable
 from gaelp_ray.domain.ledger import Account
 from gaelp_ray.domain.resources import Resources
 from gaelp_ray.observability.metrics import AGENTS, BUDGET_LIMIT, BUDGET_USED, BUDGETS, JOBS
-from gaelp_ray.services import accounts, roles, scheduling
+from gaelp_ray.services import accounts, duties, roles, scheduling
 from gaelp_ray.services import status as service
 from gaelp_ray.services.status import Status
 from gaelp_ray.store.leases import Lease
@@ -33,17 +33,21 @@ from serve_app.schemas.status import (
     HealthOut,
     ReadyOut,
     SchedulerOut,
+    SetAsideOut,
     StatusOut,
 )
 
 router = api_router("", tag="status")
 root_router = APIRouter(tags=["status"], route_class=Route)
+#: What duties could not do that is shown.
+_FAILURES = 50
 
 
 @router.get("/status", response_model=StatusOut)
-async def get_status(_caller: Caller) -> Response:
-    """The system at a glance: cluster, jobs, agents, scheduler."""
+async def get_status(caller: Caller) -> Response:
+    """The system at a glance: cluster, jobs, agents, scheduler, and what was set aside."""
     found = await context().read(service.status)
+    failures = await context().read(duties.page, limit=_FAILURES) if caller.admin else []
     nodes = await context().nodes()
     total = sum((node.total for node in nodes), Resources())
     body = StatusOut(
@@ -58,6 +62,8 @@ async def get_status(_caller: Caller) -> Response:
         phases=found.phases,
         agents=AgentsOut(total=sum(found.agents_by_type.values()), by_type=found.agents_by_type),
         scheduler=_scheduler(found.leader),
+        set_aside=found.set_aside,
+        failures=[SetAsideOut.of(each) for each in failures],
     )
     return json_response(body)
 

@@ -19,7 +19,7 @@ from gaelp_ray.domain.agents import (
 )
 from gaelp_ray.domain.money import micros_from_units, units_from_micros
 from gaelp_ray.domain.resources import parse_resources
-from serve_app.schemas.common import In, Items, Json, LeftOut, Number, Out, Quantities
+from serve_app.schemas.common import In, Items, Json, LeftOut, Number, Out, Patch, Quantities
 
 _SEED_AGENT: JsonDict = {
     "name": "campaign-optimizer-v2",
@@ -91,18 +91,20 @@ class AgentIn(VersionIn):
         )
 
 
-class AgentPatch(In):
+class AgentPatch(Patch):
     """What may change on an agent; a field that is left out stays as it is."""
 
+    clearable = frozenset({"description", "budget_limit"})
+
     status: AgentStatus | None = None
-    description: str | None = Field(default=None, max_length=10_000)
-    budget_limit: Number | None = None
+    description: str | None = Field(default=None, max_length=10_000, description="`null` takes it away.")
+    budget_limit: Number | None = Field(default=None, description="`null` lifts the limit.")
 
     def fields(self) -> dict[str, Any]:
         given = self.model_fields_set
         changes: dict[str, Any] = {}
-        if "description" in given and self.description is not None:
-            changes["description"] = self.description
+        if "description" in given:
+            changes["description"] = self.description or ""
         if "budget_limit" in given:
             changes["budget_limit_micros"] = _limit(self.budget_limit)
         return changes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -14,6 +14,7 @@ from pydantic import (
     ConfigDict,
     Field,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -32,6 +33,30 @@ class In(BaseModel):
     """A request body: unknown fields and non-finite numbers are refused."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, str_max_length=100_000)
+
+
+class Patch(In):
+    """A change: a field that is left out stays as it is, ``null`` clears it.
+
+    What is cleared becomes what it is where nothing was said when the thing was made. A field that must have
+    a value takes no ``null``.
+    """
+
+    #: Fields that ``null`` clears.
+    clearable: ClassVar[frozenset[str]] = frozenset()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_null_for_a_value(cls, body: Any) -> Any:
+        for name in cls.model_fields if isinstance(body, dict) else ():
+            if name in body and body[name] is None and name not in cls.clearable:
+                raise ValueError(f"`{name}` must have a value; leave it out to keep it as it is")
+        return body
+
+    @property
+    def cleared(self) -> frozenset[str]:
+        """Fields that were given as ``null``."""
+        return frozenset(name for name in self.model_fields_set if getattr(self, name) is None)
 
 
 class Out(BaseModel):

@@ -13,7 +13,9 @@ from gaelp_ray.domain.attempts import Attempt
 from gaelp_ray.domain.checkpoints import CheckpointRecord
 from gaelp_ray.domain.errors import InvalidInput
 from gaelp_ray.domain.events import JobEventRecord
+from gaelp_ray.domain.forecast import LONGEST_S
 from gaelp_ray.domain.jobs import (
+    MAX_RETRIES,
     PRIORITY_DEFAULT,
     PRIORITY_MAX,
     PRIORITY_MIN,
@@ -40,6 +42,7 @@ from serve_app.schemas.common import (
     LeftOut,
     Number,
     Out,
+    Patch,
     Quantities,
     UserName,
     WholeNumber,
@@ -52,11 +55,10 @@ _SEED_JOB: JsonDict = {
     "hyperparameters": {"epochs": 10, "learning_rate": 0.001},
     "training_config": {},
 }
-MAX_SECONDS = 10**9
 
 Priority = Annotated[WholeNumber, Field(ge=PRIORITY_MIN, le=PRIORITY_MAX, description="10 is the highest.")]
-Seconds = Annotated[Number, Field(gt=0, le=MAX_SECONDS)]
-Retries = Annotated[WholeNumber, Field(ge=0, le=1000)]
+Seconds = Annotated[Number, Field(gt=0, le=LONGEST_S)]
+Retries = Annotated[WholeNumber, Field(ge=0, le=MAX_RETRIES)]
 
 
 class JobIn(In):
@@ -119,25 +121,31 @@ class JobIn(In):
         )
 
 
-class JobPatch(In):
+class JobPatch(Patch):
     """What may change on a job that waits; a field that is left out stays as it is."""
+
+    clearable = frozenset({"deadline", "timeout_seconds", "max_retries", "expected_duration_seconds"})
 
     priority: Priority | None = None
     preemptible: Flag | None = None
     deadline: Instant | None = Field(default=None, description="`null` takes it away.")
-    timeout_seconds: Seconds | None = None
-    max_retries: Retries | None = None
-    expected_duration_seconds: Seconds | None = None
+    timeout_seconds: Seconds | None = Field(
+        default=None, description="`null`: the time limit that jobs have by default, if any."
+    )
+    max_retries: Retries | None = Field(default=None, description="`null`: as many as jobs have by default.")
+    expected_duration_seconds: Seconds | None = Field(
+        default=None, description="`null`: no guess; the agent's past runs tell."
+    )
 
     def change(self) -> JobEdit:
         return JobEdit(
             priority=self.priority,
             preemptible=self.preemptible,
             deadline=self.deadline,
-            no_deadline="deadline" in self.model_fields_set and self.deadline is None,
             timeout_s=self.timeout_seconds,
             max_retries=self.max_retries,
             expected_duration_s=self.expected_duration_seconds,
+            cleared=frozenset(name.replace("_seconds", "_s") for name in self.cleared),
         )
 
 
@@ -184,7 +192,11 @@ class ProgressOut(Out):
     step: int | None
     total_steps: int | None
     fraction: float | None = Field(description="0 to 1.")
-    eta_seconds: float | None
+    eta_seconds: float | None = Field(
+        description="Until the last step, at the pace of its present attempt; null while none runs."
+    )
+    running_since: datetime | None = Field(description="When its present attempt began to run.")
+    from_step: int | None = Field(description="The step that its present attempt went on from.")
     metrics: Mapping[str, float]
 
 
@@ -383,7 +395,9 @@ def _progress(job: Job, now: datetime) -> ProgressOut:
         step=done,
         total_steps=total,
         fraction=min(1.0, done / total) if done is not None and total else None,
-        eta_seconds=eta_seconds(job.progress, job.started_at, now) if job.finished_at is None else None,
+        eta_seconds=eta_seconds(job.progress, job.runs_since, now, from_step=job.runs_from_step),
+        running_since=job.runs_since,
+        from_step=job.runs_from_step if job.runs_since else None,
         metrics=job.progress.metrics,
     )
 

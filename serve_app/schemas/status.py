@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from pydantic import Field
+
+from gaelp_ray.store.set_aside import SetAside
 from serve_app.schemas.common import Out
 
 
@@ -26,6 +29,22 @@ class SchedulerOut(Out):
     expires_at: datetime | None
 
 
+class SetAsideOut(Out):
+    """Something that a duty could not do; the rest was done."""
+
+    duty: str
+    item: str
+    error: str
+    first_at: datetime
+    last_at: datetime
+    times: int = Field(description="How often it failed.")
+    next_try_at: datetime | None = Field(description="null: whoever asked for it was told.")
+
+    @staticmethod
+    def of(found: SetAside) -> SetAsideOut:
+        return SetAsideOut.model_validate(found)
+
+
 class StatusOut(Out):
     version: str
     cluster: ClusterOut
@@ -33,6 +52,10 @@ class StatusOut(Out):
     phases: dict[str, int]
     agents: AgentsOut
     scheduler: SchedulerOut
+    set_aside: dict[str, int] = Field(description="Items that wait to be tried again, by duty.")
+    failures: list[SetAsideOut] = Field(
+        description="What duties could not do lately, the newest first; for admins, empty for others."
+    )
 
 
 class HealthOut(Out):

@@ -85,11 +85,11 @@ const nameOf = (id) => (jobs.has(id) ? `${jobs.get(id).name} #${id}` : `Job #${i
 
 const serverNow = () => Date.now() + skew;
 
-/** As the service reckons it, from what is known now: the mean pace since the start. */
+/** As the service reckons it, from what is known now: the mean pace of the attempt that runs. */
 function etaOf(job) {
-  const { step, total_steps: total } = job.progress;
-  if (job.status !== 'running' || !job.started_at || !step || !total) return null;
-  const pace = (serverNow() - Date.parse(job.started_at)) / 1000 / step;
+  const { step, total_steps: total, running_since: since, from_step: from } = job.progress;
+  if (job.status !== 'running' || !since || !total || !(step > (from ?? 0))) return null;
+  const pace = Math.max(0, serverNow() - Date.parse(since)) / 1000 / (step - (from ?? 0));
   return Math.max(0, (total - step) * pace);
 }
 

@@ -100,12 +100,14 @@ def interrupted(service: Service, step: str, sent: signal.Signals) -> None:
     """`gaelp up` that gets a signal as soon as it says that it begins this step."""
     starting = subprocess.Popen([GAELP, "up"], env=service.environment, stderr=subprocess.PIPE, text=True)
     assert starting.stderr is not None
+    said: list[str] = []
     for line in starting.stderr:
+        said.append(line)
         if step in line:
             starting.send_signal(sent)
             break
     else:
-        pytest.fail(f"it never came to {step!r}")
+        pytest.fail(f"it never came to {step!r}: {''.join(said)}")
     starting.stderr.close()
     assert starting.wait(120) != 0
 

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from statistics import median
@@ -29,10 +30,12 @@ from typing import Any
 import psutil
 from sqlalchemy import Connection, insert, text
 
+from gaelp_ray.actors.duties import round_of
 from gaelp_ray.cli import database
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.agents import AgentType, NewAgent, VersionSpec
 from gaelp_ray.domain.costs import Terms
+from gaelp_ray.domain.duties import EXPIRE_JOBS, WAKE
 from gaelp_ray.domain.jobs import JobState
 from gaelp_ray.domain.prices import PriceTable
 from gaelp_ray.domain.quotas import EVERYTHING, Quota, QuotaKind
@@ -142,8 +145,8 @@ class Scheduler:
             scheduling.lead, self.lease.holder, epoch=self.lease.epoch, ttl=TTL, now=now()
         )
         assert lease is not None
-        self.store.transact(scheduling.wake_due, now=now())
-        self.store.transact(scheduling.expire_due, now=now())
+        round_of(self.store, WAKE, scheduling.due, partial(scheduling.wake, now=now()))
+        round_of(self.store, EXPIRE_JOBS, scheduling.past_deadline, partial(scheduling.expire, now=now()))
         self.store.read(mirror_service.refresh, self.mirror)
         seen = self.look()
         return apply(self, plan(seen, now()), seen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,7 +11,7 @@ import pytest
 
 from tests.service import Service, eventually
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 
 #: What is killed, by the title of its process. The training process is the child; the worker, its supervisor.
 VICTIMS = {
@@ -25,12 +26,17 @@ EVERY = {"every launcher"}
 COSTLY = {"every launcher", "a training worker"}
 
 
-def running_jobs(service: Service, api: httpx.Client, count: int, steps: int) -> list[dict[str, Any]]:
+#: Where jobs wait until what is killed was killed, and the steps that they have saved by then.
+GATE_AT = 5
+
+
+def running_jobs(
+    service: Service, api: httpx.Client, gate: Path, count: int, steps: int
+) -> list[dict[str, Any]]:
+    """Jobs that all run, and do not end before the gate is opened."""
     agent = service.agent(api)
-    jobs = [
-        service.submit(api, agent, name=f"chaos-{n}", hyperparameters={"steps": steps, "pause_s": 0.1})
-        for n in range(count)
-    ]
+    asked = {"steps": steps, "pause_s": 0.05, "gate": str(gate), "gate_at": GATE_AT}
+    jobs = [service.submit(api, agent, name=f"chaos-{n}", hyperparameters=asked) for n in range(count)]
     for job in jobs:
         service.wait_step(api, job, 2)
     return jobs
@@ -54,11 +60,12 @@ def assert_completed_once(api: httpx.Client, job: dict[str, Any], steps: int) ->
 
 @pytest.mark.parametrize("victim", VICTIMS)
 def test_every_job_completes_once_after_the_death_of(
-    service: Service, api: httpx.Client, victim: str
+    service: Service, api: httpx.Client, tmp_path: Path, victim: str
 ) -> None:
-    steps = 40
-    jobs = running_jobs(service, api, count=3, steps=steps)
+    steps, gate = 40, tmp_path / "gate"
+    jobs = running_jobs(service, api, gate, count=3, steps=steps)
     service.kill(VICTIMS[victim], every=victim in EVERY)
+    gate.touch()
     late = eventually(lambda: try_submit(service, api, jobs[0]["agent_id"]), what="a submit after the death")
     resumed = 0
     for job in jobs:
@@ -74,8 +81,11 @@ def test_every_job_completes_once_after_the_death_of(
     assert service.wait(api, late, within_s=120)["status"] == "completed"
 
 
-def test_a_killed_training_process_goes_on_from_its_checkpoint(service: Service, api: httpx.Client) -> None:
-    (job,) = running_jobs(service, api, count=1, steps=30)
+def test_a_killed_training_process_goes_on_from_its_checkpoint(
+    service: Service, api: httpx.Client, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    (job,) = running_jobs(service, api, gate, count=1, steps=30)
     children = [
         child
         for worker in service.processes("ray::job-")
@@ -85,17 +95,20 @@ def test_a_killed_training_process_goes_on_from_its_checkpoint(service: Service,
     assert len(children) == 1
     for child in children:
         child.kill()
+    gate.touch()
     ended = service.wait(api, job, "completed", within_s=120)
     attempts = assert_completed_once(api, job, 30)
     assert [a["cause"] for a in attempts] == ["node_lost", "success"]
     assert ended["result"]["resumed_from"] >= 2
 
 
-def test_two_deaths_in_a_row_change_nothing(service: Service, api: httpx.Client) -> None:
-    jobs = running_jobs(service, api, count=2, steps=40)
+def test_two_deaths_in_a_row_change_nothing(service: Service, api: httpx.Client, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    jobs = running_jobs(service, api, gate, count=2, steps=40)
     service.kill("ray::Scheduler")
     service.kill("ray::Launcher", every=True)
     service.kill("ray::MetricsHub")
+    gate.touch()
     for job in jobs:
         service.wait(api, job, "completed", within_s=150)
         assert_completed_once(api, job, 40)

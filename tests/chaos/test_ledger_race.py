@@ -25,7 +25,7 @@ from tests.race import Proof, Race, Town, crash, racing
 from tests.service import Service, eventually, home
 from tests.spenders import Place
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 
 #: Another one is another race: `RACE_SEED=8 make race`.
 SEED = int(os.environ.get("RACE_SEED", "7"))
@@ -139,13 +139,13 @@ def test_a_race_through_guards_and_http_overspends_nothing(service: Service, tmp
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(3600)
 def test_a_long_race_with_kills_overspends_nothing(tmp_path: Path) -> None:
     race_on_the_ledger(tmp_path, Course(["direct"] * 10, spenders=100, rounds=6, apart=(500, 3000)))
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 def test_a_long_race_through_guards_and_http_overspends_nothing(tmp_path: Path) -> None:
     course = Course(["guards", "http"] * 5, spenders=100, rounds=5, apart=(300, 1500))
     with home() as folder:

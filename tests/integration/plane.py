@@ -27,7 +27,7 @@ from gaelp_ray.services import agents as agent_service
 from gaelp_ray.services import jobs as job_service
 from gaelp_ray.services import logs as log_service
 from gaelp_ray.services import submissions
-from gaelp_ray.services.submissions import JobDefaults
+from gaelp_ray.services.forecasts import JobDefaults
 from gaelp_ray.store import attempts as attempt_store
 from gaelp_ray.store.engine import Store
 from tests.builders import ANN, GIB, MIB

@@ -115,7 +115,7 @@ def test_the_scheduler_says_why_a_job_waits_and_what_would_become_of_another(pla
     why = ray.get(scheduler.why.remote(waiting.id))
     assert (why.code, why.position, why.queued) == (WaitCode.WAITING_FOR_CAPACITY, 1, 1)
     new = NewJob(agent_id=agent.id, name="job", spot=Spot.PREFER)
-    drafted = plane.store.read(submissions.draft, new, by=ANN, now=utc_now(), defaults=plane.defaults)
+    drafted = plane.store.read(submissions.draft, new, by=ANN, now=utc_now(), defaults=plane.defaults).job
     dry = ray.get(scheduler.dry_run.remote(drafted))
     assert (dry.code, [placed.node_id for placed in dry.placement]) == (None, [node_of(plane, spot=True)])
     assert plane.job(waiting).state is JobState.QUEUED

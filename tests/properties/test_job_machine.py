@@ -10,6 +10,7 @@ from collections import defaultdict
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -30,6 +31,7 @@ from sqlalchemy import Connection, text
 
 from gaelp_ray.domain.agents import AgentStatus
 from gaelp_ray.domain.attempts import Attempt
+from gaelp_ray.domain.duties import WAKE
 from gaelp_ray.domain.errors import Conflict, ExceedsQuota, IllegalTransition
 from gaelp_ray.domain.holds import HoldMode, HoldScope
 from gaelp_ray.domain.jobs import LIVE, TERMINAL, TRANSITIONS, EndCause, JobEvent, JobState
@@ -163,7 +165,7 @@ class JobMachine(RuleBasedStateMachine):
 
     @rule()
     def wake_due(self) -> None:
-        self.store.transact(scheduling.wake_due, now=self.world.now)
+        self.world.duty(WAKE, scheduling.due, partial(scheduling.wake, now=self.world.now))
 
     @rule(launcher=st.sampled_from(LAUNCHERS))
     def carry_out_orders(self, launcher: str) -> None:

@@ -301,6 +301,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.cuts = [self.bank.now]
         #: Of entries that were added up, the newest, and what they add up to, by account and window.
         self.read_up_to = 0
+        self.held: set[tuple[int, str]] = set()
         self.sums: dict[tuple[int, Period, datetime], Counter[str]] = defaultdict(Counter)
 
     def checks_that(self, check: str, holds: bool, what: object = "") -> None:
@@ -427,6 +428,16 @@ class LedgerMachine(RuleBasedStateMachine):
         used = self.model.used(account, period, self.bank.now)
         self.checks_that("windows", (usage.pending_micros, usage.posted_micros) == used, usage)
 
+    @rule(which=st.integers(0, 1), period=st.sampled_from(PERIODS), limit=LIMITS, asked=ASKED)
+    def limit_after_a_refund(
+        self, which: int, period: Period, limit: int | None, asked: tuple[str, int, int, int, int]
+    ) -> None:
+        """Of a new account: what was spent yesterday is given back today, then a window is limited."""
+        self.ids[which] = self.bank.open({}, timezone=ZONE)
+        self.carry_out(self.build("m", 20, 1 << which, 0, 0))
+        self.set_limit(which, period, limit)
+        self.ask_one(asked)
+
     @rule(minutes=st.sampled_from([1, 19, 20, 60, 60 * 24, 60 * 24 * 8]))
     def wait(self, minutes: int) -> None:
         self.bank.wait(timedelta(minutes=minutes))
@@ -486,10 +497,10 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(
         costs=st.tuples(AMOUNTS, AMOUNTS),
-        last=st.booleans(),
+        final=st.tuples(st.booleans(), st.booleans()),
         asked=st.lists(st.sampled_from(["both", "first", "second"]), min_size=1, max_size=4),
     )
-    def reconcile_again(self, costs: tuple[int, int], last: bool, asked: Sequence[str]) -> None:
+    def reconcile_again(self, costs: tuple[int, int], final: tuple[bool, bool], asked: Sequence[str]) -> None:
         """Two reports of an order that was posted, an hour apart; ask for the periods in any order."""
         key, begin = f"{self.prefix} {next(self.numbers)}", self.bank.now
         outcomes = self.carry_out(
@@ -498,9 +509,9 @@ class LedgerMachine(RuleBasedStateMachine):
         if not isinstance(outcomes[0], Receipt):
             return
         order = list(self.model.holds).index(key) - len(self.model.holds)
-        self.report(-1 - order, 1, costs[0], False)
+        self.report(-1 - order, 1, costs[0], final[0])
         middle = self.bank.wait(HOUR)
-        self.report(-1 - order, 2, costs[1], last)
+        self.report(-1 - order, 2, costs[1], final[1])
         end = self.bank.wait(HOUR)
         spans = {"both": (begin, end), "first": (begin, middle), "second": (middle, end)}
         for each in asked:
@@ -510,17 +521,21 @@ class LedgerMachine(RuleBasedStateMachine):
         """Add up the new entries in the order in which they were booked."""
         new = self.rows(
             """
-            SELECT id, account_id, operation, pending_micros, posted_micros, counted_at FROM ledger_entries
-            WHERE account_id = ANY(:ids) AND id > :after ORDER BY id
+            SELECT id, account_id, operation, hold_key, pending_micros, posted_micros, counted_at
+            FROM ledger_entries WHERE account_id = ANY(:ids) AND id > :after ORDER BY id
             """,
             ids=self.ids,
             after=self.read_up_to,
         )
-        for entry_id, account, operation, pending, posted, counted_at in new:
+        for entry_id, account, operation, hold, pending, posted, counted_at in new:
             self.read_up_to = entry_id
+            if operation == "hold":
+                self.held.add((account, hold))
+            # Nothing comes back of what was never held.
+            back = pending if operation == "hold" or (account, hold) in self.held else 0
             for period in PERIODS:
                 sums = self.sums[account, period, window(period, ZONE, counted_at).starts_at]
-                sums.update(pending=pending, posted=posted)
+                sums.update(pending=back, posted=posted)
                 limit = self.model.limits.get((account, period))
                 if operation == "hold" and limit is not None:
                     used = sums["pending"] + max(0, sums["posted"])
@@ -553,7 +568,7 @@ class LedgerMachine(RuleBasedStateMachine):
         read, now = self.bank.store.read, self.bank.now
         found = [(i, usage) for i in self.ids for usage in read(accounts.usages, i, now=now)]
         limits = {(i, usage.period): usage.limit_micros for i, usage in found}
-        assert limits == self.model.limits | dict.fromkeys(limits.keys() - self.model.limits.keys())
+        assert limits == {at: self.model.limits.get(at) for at in limits}
         return found
 
     @invariant()
@@ -571,6 +586,50 @@ class LedgerMachine(RuleBasedStateMachine):
         self.checks_that("books", found == [], found)
         self.bank.wait(timedelta(days=40))
         self.bank.expire()
+
+
+def refund(machine: LedgerMachine) -> None:
+    """Spend 100 yesterday, give it back today, and limit the day to 100."""
+    machine.carry_out(machine.build("m", 10, 1, 0, 0))
+    machine.set_limit(0, Period.DAY, 100)
+
+
+def hold_90(machine: LedgerMachine) -> None:
+    machine.ask_one(("h", 90, 1, 0, 0))
+
+
+#: Steps that once broke a promise, in words.
+STEPS: dict[str, list[Callable[[LedgerMachine], object]]] = {
+    "a hold in a window below nothing": [refund, hold_90],
+    "a refund is moved while money is held": [
+        refund, hold_90, lambda m: m.wait(1), lambda m: m.carry_out(m.build("u", 10, 1, 0, 0)), hold_90,
+        lambda m: m.wait(19), lambda m: m.expire(), hold_90,
+    ],
+    "holds expire in a window below nothing": [
+        refund, hold_90, lambda m: m.ask_one(("h", 10, 2, 0, 0)), lambda m: m.wait(20), lambda m: m.expire(),
+    ],
+    "money is spent in a window below nothing": [refund, lambda m: m.ask_one(("x", 30, 1, 0, 0))],
+    "an older period is asked for again": [
+        lambda m: m.reconcile_again((10, 29), (True, True), ["both", "first", "both"]),
+    ],
+    "a limit changes after its marks were told": [
+        lambda m: m.set_limit(0, Period.DAY, 5), lambda m: m.carry_out(m.build("x", 10, 1, 0, 0)),
+        lambda m: m.set_limit(0, Period.DAY, 1000), lambda m: m.carry_out(m.build("x", 90, 1, 0, 0)),
+        lambda m: m.set_limit(0, Period.DAY, 150),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", STEPS)
+def test_steps_that_once_broke_a_promise_keep_every_one(store: Store, case: str) -> None:
+    machine = LedgerMachine(store)
+    machine.open_accounts(None, None)
+    for step in STEPS[case]:
+        step(machine)
+        machine.every_window_is_what_its_entries_add_up_to()
+        machine.every_mark_of_every_limit_was_told()
+        machine.every_hold_is_what_its_entries_add_up_to()
+    machine.teardown()
 
 
 @pytest.mark.timeout(1200)

@@ -11,18 +11,19 @@ from sqlalchemy import Connection
 from gaelp_ray.domain.attempts import Attempt
 from gaelp_ray.domain.costs import Terms
 from gaelp_ray.domain.errors import BudgetExceeded, GaelpError, Halted, InvalidInput
-from gaelp_ray.domain.jobs import EndCause, Job, JobState
+from gaelp_ray.domain.forecast import Forecast
+from gaelp_ray.domain.jobs import EndCause, Job, JobState, NewJob
 from gaelp_ray.domain.ledger import Money, NewAccount, Scope
 from gaelp_ray.domain.prices import PriceTable
 from gaelp_ray.domain.quotas import QuotaKind
 from gaelp_ray.domain.scheduling import WaitCode, plan
 from gaelp_ray.domain.switches import EVERYTHING
 from gaelp_ray.domain.windows import Period
-from gaelp_ray.services import accounts, costs, launching, ledger, statements, switches
+from gaelp_ray.services import accounts, costs, launching, ledger, statements, submissions, switches
 from gaelp_ray.services import attempts as attempt_service
 from gaelp_ray.store import attempts as attempt_store
 from gaelp_ray.store.engine import Store
-from tests.builders import ADMIN, LAUNCHER, World
+from tests.builders import ADMIN, ANN, LAUNCHER, World
 
 #: A core costs 36 an hour, a second 0.01; a slice of 50 s with its notice of 10 s 0.6.
 TERMS = Terms(
@@ -252,6 +253,66 @@ def test_where_it_is_so_ordered_a_dear_job_is_refused_and_nothing_is_stored(worl
     with pytest.raises(BudgetExceeded, match=r"It may cost 1\.2 USD"):
         world.submit(agent, timeout_s=120.0)
     assert world.submit(agent, timeout_s=100.0).state is JobState.QUEUED
+
+
+def test_an_edit_makes_the_whole_forecast_anew(world: World) -> None:
+    agent = world.agent()
+    limit(world, payer(world), 3_000 * CENT)
+    job = world.submit(agent, expected_duration_s=60.0)
+    assert (job.expected_cost_micros, job.expected_p90_cost_micros, job.notices) == (60 * CENT, None, ())
+    dear = world.edit(job, expected_duration_s=36_000.0)
+    assert (dear.expected_s, dear.expected_cost_micros) == (36_000.0, 36_000 * CENT)
+    assert dear.notices == (
+        "It may cost 360 USD (expected), and the budget of user ann has 30 of 30 in all left.",
+    )
+    bounded = world.edit(job, timeout_s=120.0)
+    assert (bounded.expected_cost_micros, bounded.expected_p90_cost_micros) == (120 * CENT, 120 * CENT)
+    assert bounded.notices == (), "what is no longer true is no longer said"
+    assert world.edit(job, cleared=frozenset({"timeout_s"})).notices == dear.notices
+    nothing = world.edit(job, cleared=frozenset({"expected_duration_s"}))
+    assert (nothing.expected_s, nothing.expected_cost_micros, nothing.notices) == (None, None, ())
+
+
+def test_submit_edit_and_dry_run_make_one_forecast(world: World) -> None:
+    agent = world.agent()
+    for seconds in (100, 300, 200):
+        attempt = running(world, world.submit(agent))
+        world.wait(seconds)
+        world.finish(attempt, EndCause.SUCCESS)
+    job = world.submit(agent)
+    for guess in (50.0, 250.0, 9_000.0):
+        new = NewJob(agent.id, "job", expected_duration_s=guess)
+        drafted = world.store.read(
+            submissions.draft, new, by=ANN, now=world.now, defaults=world.defaults
+        ).forecast
+        fresh, edited = (
+            world.submit(agent, expected_duration_s=guess),
+            world.edit(job, expected_duration_s=guess),
+        )
+        for made in (fresh, edited):
+            assert drafted == Forecast(
+                made.expected_s,
+                made.expected_p90_s,
+                made.expected_cost_micros,
+                made.expected_p90_cost_micros,
+            )
+        assert drafted.expected_p90_s == max(guess, 280)
+    cleared = world.edit(job, cleared=frozenset({"expected_duration_s"}))
+    assert (cleared.expected_s, cleared.expected_p90_s) == (200, 280)
+
+
+def test_where_dear_jobs_are_refused_so_is_an_edit_that_makes_one(world: World) -> None:
+    world.defaults = replace(world.defaults, refuses_dear_jobs=True)
+    limit(world, payer(world), 100 * CENT)
+    job = world.submit(expected_duration_s=90.0)
+    for change in ({"expected_duration_s": 101.0}, {"expected_duration_s": 1e8, "timeout_s": 101.0}):
+        with pytest.raises(BudgetExceeded, match="It may cost"):
+            world.edit(job, **change)
+        assert world.job(job) == job, "a refusal changes nothing"
+    assert world.edit(job, expected_duration_s=100.0).expected_s == 100.0
+    assert world.edit(job, priority=9).priority == 9
+    limit(world, payer(world), 10 * CENT)
+    assert world.edit(job, expected_duration_s=50.0).expected_s == 50.0, "it becomes cheaper"
 
 
 def test_a_gpu_without_a_price_is_refused_at_submit(world: World) -> None:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
 from gaelp_ray.domain.errors import ExceedsQuota, IllegalTransition, InvalidInput, NotFound
+from gaelp_ray.domain.forecast import LATEST
 from gaelp_ray.domain.jobs import EndCause, Job, JobEvent, JobState, NewJob
 from gaelp_ray.domain.requests import Spot
 from gaelp_ray.domain.scheduling import QueuedJob, plan
+from gaelp_ray.domain.scheduling.explain import explain
 from gaelp_ray.services import attempts as attempt_service
 from gaelp_ray.services import jobs as service
 from gaelp_ray.services import launching, submissions
+from gaelp_ray.services import metrics as metric_service
 from gaelp_ray.store.jobs import JobFilter
-from tests.builders import ADMIN, ANN, BOB, LAUNCHER, World, a_node, at, at_once, resources
+from serve_app.schemas.jobs import JobOut
+from tests.builders import ADMIN, ANN, BOB, LAUNCHER, World, a_node, a_point, at, at_once, resources
 from tests.conftest import Sql
 
 
@@ -30,7 +35,7 @@ def cancel_many(
 
 def draft(world: World, agent: int, **fields: Any) -> QueuedJob:
     new = NewJob(agent_id=agent, **{"name": "job"} | fields)
-    return world.store.read(submissions.draft, new, by=ANN, now=world.now, defaults=world.defaults)
+    return world.store.read(submissions.draft, new, by=ANN, now=world.now, defaults=world.defaults).job
 
 
 def test_a_job_may_ask_for_workers_labels_spot_nodes_and_a_deadline(world: World) -> None:
@@ -155,7 +160,74 @@ def test_a_job_that_backs_off_is_changed_too(world: World) -> None:
 
 def test_a_deadline_can_be_taken_away(world: World) -> None:
     job = world.submit(deadline=at(60))
-    assert world.edit(job, no_deadline=True).deadline is None
+    assert world.edit(job, cleared=frozenset({"deadline"})).deadline is None
+
+
+def test_what_is_cleared_is_as_if_it_had_never_been_said(world: World) -> None:
+    world.defaults = replace(world.defaults, timeout_s=77.0, max_retries=2)
+    job = world.submit(deadline=at(60), timeout_s=5.0, max_retries=9, expected_duration_s=8.0)
+    every = frozenset({"deadline", "timeout_s", "max_retries", "expected_duration_s"})
+    plain, cleared = world.submit(), world.edit(job, cleared=every)
+    for name in ("deadline", "timeout_s", "max_retries", "expected_s", "expected_p90_s", "guess_s"):
+        assert getattr(cleared, name) == getattr(plain, name), name
+
+
+def test_time_on_hold_is_not_counted_in_what_is_left_of_a_run(world: World) -> None:
+    job = world.submit()
+    attempt = world.running(job)
+    step = partial(world.store.transact, metric_service.store)
+
+    def left_s() -> float | None:
+        return JobOut.of(world.job(job), world.now).progress.eta_seconds
+
+    world.wait(100)
+    step([replace(a_point(10, job=job.id), total_steps=30)])
+    assert left_s() == 200.0
+    world.finish(attempt, EndCause.PREEMPTED)
+    world.wait(5000)
+    assert left_s() is None, "nobody knows how long the hold lasts"
+
+
+def test_an_attempt_is_reckoned_from_the_step_that_it_went_on_from(world: World) -> None:
+    job = world.submit()
+    attempt = world.running(job)
+    world.store.transact(metric_service.store, [replace(a_point(10, job=job.id), total_steps=30)])
+    world.finish(attempt, EndCause.PREEMPTED)
+    world.wait(5000)
+    assert job.id in world.tick().started
+    assert world.claim(world.attempts(job)[-1], resumed_from=10)
+    world.wait(50)
+    world.store.transact(metric_service.store, [replace(a_point(20, job=job.id), total_steps=30)])
+    told = JobOut.of(world.job(job), world.now).progress
+    assert (told.eta_seconds, told.from_step) == (50.0, 10)
+
+
+@pytest.mark.parametrize("seconds", [1e9, 1e300, float("nan"), float("inf")])
+def test_a_length_of_ages_is_refused_in_a_sentence(world: World, seconds: float) -> None:
+    with pytest.raises(InvalidInput, match=r"`expected_duration_seconds` must be"):
+        world.submit(expected_duration_s=seconds)
+    with pytest.raises(InvalidInput, match=r"`timeout_seconds` must be"):
+        world.submit(timeout_s=seconds)
+
+
+@pytest.mark.parametrize("stored", ["1e300", "Infinity", "NaN", "-5"])
+def test_numbers_that_an_earlier_release_stored_break_nobodys_answer(
+    world: World, sql: Sql, stored: str
+) -> None:
+    world.nodes = (a_node(cpu=1),)
+    world.register()
+    odd = [world.submit() for _ in range(3)]
+    sql(f"UPDATE jobs SET expected_s = '{stored}', expected_p90_s = '{stored}', timeout_s = '{stored}'")
+    assert world.tick().started == {odd[0].id}
+    world.carry_out()
+    mine = world.submit(expected_duration_s=60.0)
+    seen = world.look()
+    for job in (*odd[1:], mine):
+        found = explain(seen, plan(seen, world.now), job.id, world.now)
+        assert found is not None
+        assert found.eta is not None
+        assert found.eta.latest <= LATEST
+        assert JobOut.of(world.job(job), world.now).id == job.id
 
 
 def test_a_change_of_nothing_is_none(world: World) -> None:

@@ -14,12 +14,16 @@ from gaelp_ray.training import BudgetExhausted, TrainingContext
 
 
 def count(ctx: TrainingContext) -> dict[str, Any]:
-    """Counts to ``steps``, one every ``pause_s``, from where its checkpoint left off."""
+    """Counts to ``steps``, one every ``pause_s``, from where its checkpoint left off.
+
+    With ``gate``, a path, it goes past step ``gate_at`` only once that file is there.
+    """
     steps = int(ctx.hyperparameters.get("steps", 5))
     pause_s = float(ctx.hyperparameters.get("pause_s", 0.05))
     saved = ctx.latest_checkpoint()
     first = int((saved.path / "step").read_text()) if saved else 0
     for step in range(first + 1, steps + 1):
+        wait_at_gate(ctx, step)
         if ctx.should_stop():
             break
         time.sleep(pause_s)
@@ -29,6 +33,15 @@ def count(ctx: TrainingContext) -> dict[str, Any]:
         ctx.report({"reward": float(step)}, step=step, total_steps=steps, checkpoint=folder)
         print(f"step {step}", flush=True)
     return {"counted_to": steps, "resumed_from": first, "attempt": ctx.attempt}
+
+
+def wait_at_gate(ctx: TrainingContext, step: int) -> None:
+    """Lets a test decide what happens before a step, however slow the machine is."""
+    gate = ctx.hyperparameters.get("gate")
+    if gate is None or step <= int(ctx.hyperparameters.get("gate_at", 2)):
+        return
+    while not Path(str(gate)).exists() and not ctx.should_stop():
+        time.sleep(0.05)
 
 
 def chatter(ctx: TrainingContext) -> dict[str, Any]:
@@ -87,6 +100,7 @@ def spend(ctx: TrainingContext) -> dict[str, Any]:
     """Spends one unit of currency a step."""
     steps = int(ctx.hyperparameters["steps"])
     for step in range(1, steps + 1):
+        wait_at_gate(ctx, step)
         ctx.budget.spend(1_000_000, key=f"step-{step}")
         ctx.report({"spent": float(step)}, step=step)
         time.sleep(float(ctx.hyperparameters.get("pause_s", 0.0)))

@@ -13,6 +13,7 @@ from gaelp_ray.domain.scheduling.decisions import (
     WaitCode,
 )
 from gaelp_ray.domain.scheduling.nodes import Node, NodeShape
+from gaelp_ray.domain.scheduling.outside import OutsideUse
 from gaelp_ray.domain.scheduling.planning import plan
 from gaelp_ray.domain.scheduling.queue import Queue, QueuedJob, lane_of, real_version
 from gaelp_ray.domain.scheduling.snapshot import (
@@ -30,6 +31,7 @@ __all__ = [
     "Demand",
     "Node",
     "NodeShape",
+    "OutsideUse",
     "Part",
     "Placed",
     "Plan",

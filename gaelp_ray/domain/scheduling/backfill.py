@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
+from gaelp_ray.domain.forecast import after, bounded
 from gaelp_ray.domain.scheduling.decisions import Placed
 from gaelp_ray.domain.scheduling.pool import Pool
 from gaelp_ray.domain.scheduling.queue import QueuedJob
@@ -35,7 +36,8 @@ class Shadow:
         """Whether the job may go anywhere: it will be gone in time, or makes room when asked."""
         if job.preemptible and job.priority <= self.head.priority and not self.head.preemptible:
             return True
-        return job.expected_p90_s is not None and now + timedelta(seconds=job.expected_p90_s) <= self.at
+        known = bounded(job.expected_p90_s)
+        return known is not None and after(now, known) <= self.at
 
     def spares(self, placement: Sequence[Placed]) -> bool:
         """Whether there will be room for this beside the head; it is taken if so."""
@@ -74,4 +76,4 @@ def _end(claim: Claim, now: datetime) -> datetime | None:
     if claim.expected_end is None:
         return None
     # Run times have heavy tails: what has run past its predicted end is expected to run as long again.
-    return claim.expected_end if claim.expected_end > now else now + (now - claim.started_at)
+    return claim.expected_end if claim.expected_end > now else after(now, claim.lasted_s(now))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from gaelp_ray.domain.requests import Request
 from gaelp_ray.domain.resources import Resources
 from gaelp_ray.domain.scheduling.queue import QueuedJob
+
+#: How the reason of a job begins that the scheduler has set aside.
+ASIDE_WORDS = "The scheduler cannot decide about it and has set it aside; it tries again later. "
 
 
 class WaitCode(StrEnum):
@@ -101,6 +104,14 @@ class Demand:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A job that the planner could not decide about; all others are planned without it."""
+
+    job_id: int
+    error: Exception
+
+
 @dataclass(frozen=True)
 class Plan:
     starts: tuple[Start, ...] = ()
@@ -108,3 +119,9 @@ class Plan:
     reserves: tuple[Reserve, ...] = ()
     waits: tuple[Wait, ...] = ()
     demands: tuple[Demand, ...] = ()
+    broken: tuple[Broken, ...] = ()
+
+    def parts(self) -> tuple[Plan, ...]:
+        """Each start alone, and the rest: what may be written one without the other."""
+        rest = replace(self, starts=(), broken=())
+        return (*(Plan(starts=(start,)) for start in self.starts), rest)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import islice, takewhile
 
+from gaelp_ray.domain.forecast import after, bounded
 from gaelp_ray.domain.scheduling.decisions import Placed, WaitCode
 from gaelp_ray.domain.scheduling.ordering import Line
 from gaelp_ray.domain.scheduling.pool import Pool
@@ -46,32 +47,51 @@ class Eta:
 
 
 def eta_of(
-    job: QueuedJob, code: WaitCode, snapshot: Snapshot, line: Line, now: datetime, *, position: int
+    job: QueuedJob,
+    code: WaitCode,
+    snapshot: Snapshot,
+    line: Line,
+    now: datetime,
+    *,
+    position: int,
+    still: Collection[str] = (),
 ) -> Eta | None:
     """When the job at this place in line may begin.
 
-    None when it waits for somebody's decision, or for more than there is.
+    None when it waits for somebody's decision, or for more than there is. ``still``: lanes that wait for such
+    a thing, on hold say; nobody waits behind them.
     """
     if code not in _MOVES:
         return None
-    ahead = list(islice(_ahead(job, snapshot, line), MOST_AHEAD))
+    ahead = list(islice(_ahead(job, snapshot, line, still), MOST_AHEAD))
+    held = sum(line.before(snapshot.queue.lane(lane), job) for lane in still)
+    position = max(1, position - held)
     skipped = max(0, position - 1 - len(ahead))
     found = [_play(job, ahead, skipped, snapshot, now, pace) for pace in (_median, _soon, _late)]
     if None in found:
         return None
-    starts, earliest, latest = (now + timedelta(seconds=each or 0.0) for each in found)
+    starts, earliest, latest = (after(now, each or 0.0) for each in found)
     return Eta(starts, min(earliest, starts), max(latest, starts))
 
 
-def _ahead(job: QueuedJob, snapshot: Snapshot, line: Line) -> Iterator[QueuedJob]:
-    """The jobs before it, in order."""
+def _ahead(job: QueuedJob, snapshot: Snapshot, line: Line, still: Collection[str]) -> Iterator[QueuedJob]:
+    """The jobs before it that may start before it, in order."""
     mine = line.key(job)
-    merged = heapq.merge(*snapshot.queue.lanes(), key=line.key)
-    return takewhile(lambda each: line.key(each) < mine, merged)
+    merged = heapq.merge(
+        *(lane for lane in snapshot.queue.lanes() if lane[0].lane not in still), key=line.key
+    )
+    before = takewhile(lambda each: line.key(each) < mine, merged)
+    return (each for each in before if each.id not in snapshot.aside)
+
+
+def moves(code: WaitCode) -> bool:
+    """Whether time alone may end the wait for this reason."""
+    return code in _MOVES
 
 
 def _median(expected_s: float | None, _p90_s: float | None) -> float:
-    return UNKNOWN_S if expected_s is None else expected_s
+    known = bounded(expected_s)
+    return UNKNOWN_S if known is None else known
 
 
 def _soon(expected_s: float | None, _p90_s: float | None) -> float:
@@ -79,7 +99,8 @@ def _soon(expected_s: float | None, _p90_s: float | None) -> float:
 
 
 def _late(expected_s: float | None, p90_s: float | None) -> float:
-    return p90_s if p90_s is not None else LATE * _median(expected_s, None)
+    known = bounded(p90_s)
+    return known if known is not None else LATE * _median(expected_s, None)
 
 
 def _play(

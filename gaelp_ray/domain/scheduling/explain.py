@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from gaelp_ray.domain.duties import words_of
 from gaelp_ray.domain.requests import in_words
-from gaelp_ray.domain.scheduling.decisions import Placed, Plan, Wait, WaitCode
-from gaelp_ray.domain.scheduling.eta import Eta, eta_of
-from gaelp_ray.domain.scheduling.ordering import Key, Line, effective_priority, shares_of
+from gaelp_ray.domain.scheduling.decisions import ASIDE_WORDS, Placed, Plan, Wait, WaitCode
+from gaelp_ray.domain.scheduling.eta import Eta, eta_of, moves
+from gaelp_ray.domain.scheduling.ordering import Line, effective_priority, shares_of
 from gaelp_ray.domain.scheduling.pool import Pool
 from gaelp_ray.domain.scheduling.queue import Queue, QueuedJob
 from gaelp_ray.domain.scheduling.snapshot import Claim, Snapshot
@@ -91,7 +90,7 @@ def explain(snapshot: Snapshot, made: Plan, job_id: int, now: datetime) -> Expla
     shares = shares_of(snapshot)
     line = Line((), shares, snapshot.policy, now)
     start = next((start for start in made.starts if start.job.id == job_id), None)
-    wait = _wait_of(job, made)
+    wait = _wait_of(job, made, snapshot)
     reserve = next((each for each in made.reserves if each.job.id == job_id), None)
     placed = start or reserve
     position = _position(snapshot.queue, job, line)
@@ -107,7 +106,9 @@ def explain(snapshot: Snapshot, made: Plan, job_id: int, now: datetime) -> Expla
         priority=job.priority,
         effective_priority=effective_priority(job, snapshot.policy, now),
         share=shares.of(job.owner),
-        eta=Eta(now, now, now) if start else eta_of(job, wait.code, snapshot, line, now, position=position),
+        eta=Eta(now, now, now)
+        if start
+        else eta_of(job, wait.code, snapshot, line, now, position=position, still=_still(made)),
         placement=placed.placement if placed else None,
         victims=tuple(p.job_id for p in made.preemptions if p.for_job_id == job_id),
         at=now,
@@ -159,6 +160,7 @@ def unblock(job: QueuedJob, code: WaitCode, snapshot: Snapshot, now: datetime) -
 _UNBLOCK = {
     WaitCode.DEACTIVATED: ("Its agent is set active, or the kill switch is released.",),
     WaitCode.ON_HOLD: ("Whoever placed the hold lifts it.",),
+    WaitCode.MISCONFIGURED: ("Change the job, or cancel it and submit it anew.",),
     WaitCode.NO_MATCHING_SHAPE: ("Ask for less, or for fewer conditions.", "Add a larger kind of node."),
     WaitCode.EXCEEDS_MAX_QUOTA: ("Ask for less.", "An admin raises the quota."),
     WaitCode.APPROVAL_REQUIRED: ("Somebody with the right to it approves.",),
@@ -190,7 +192,11 @@ def _when(claim: Claim) -> str:
     return f" at about {claim.expected_end:%Y-%m-%d %H:%M} UTC" if claim.expected_end else ""
 
 
-def _wait_of(job: QueuedJob, made: Plan) -> Wait:
+def _wait_of(job: QueuedJob, made: Plan, snapshot: Snapshot) -> Wait:
+    broken = {each.job_id: words_of(each.error) for each in made.broken}
+    words = broken.get(job.id, snapshot.aside.get(job.id))
+    if words is not None:
+        return Wait(job.lane, job, WaitCode.MISCONFIGURED, ASIDE_WORDS + words)
     for wait in made.waits:
         if wait.lane == job.lane and (wait.job.submitted_at, wait.job.id) <= (job.submitted_at, job.id):
             if wait.job.id != job.id and wait.code is WaitCode.WAITING_FOR_PREEMPTION:
@@ -199,15 +205,14 @@ def _wait_of(job: QueuedJob, made: Plan) -> Wait:
     return Wait(job.lane, job, WaitCode.PENDING_EVALUATION, "The scheduler has not come to it yet.")
 
 
+def _still(made: Plan) -> frozenset[str]:
+    """Lanes whose first waiting job waits for what time alone does not bring."""
+    return frozenset(wait.lane for wait in made.waits if not moves(wait.code))
+
+
 def _position(queue: Queue, job: QueuedJob, line: Line) -> int:
     """Its place among all that wait, by the key that orders them now."""
-    mine = line.key(job)
-    return 1 + sum(_before(lane, mine, line) for lane in queue.lanes())
-
-
-def _before(lane: Sequence[QueuedJob], mine: Key, line: Line) -> int:
-    """How many jobs of a lane stand before a key; within a lane keys only grow."""
-    return bisect_left(lane, mine, key=line.key)
+    return 1 + sum(line.before(lane, job) for lane in queue.lanes())
 
 
 def _head(wait: Wait, snapshot: Snapshot, now: datetime) -> Head:

@@ -18,6 +18,8 @@ class Node:
     labels: Mapping[str, str] = field(default_factory=dict)
     #: Takes no new work, e.g. while it drains.
     cordoned: bool = False
+    #: What others than jobs of the queue use of it.
+    outside: Resources = field(default_factory=Resources)
 
     @property
     def spot(self) -> bool:

@@ -8,6 +8,7 @@ penalty of Kueue's admission fair sharing).
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
@@ -115,6 +116,10 @@ class Line:
         # Waiting wears the length off, so that a long job is not passed for ever.
         length = max(0, length_class(job.expected_s) - steps) if policy.short_first else 0
         return -_raised(job, policy, steps), self._shares.of(job.owner), length, job.submitted_at, job.id
+
+    def before(self, lane: Sequence[QueuedJob], job: QueuedJob) -> int:
+        """How many jobs of a lane stand before a job; within a lane keys only grow."""
+        return bisect_left(lane, self.key(job), key=self.key)
 
     def pop(self) -> tuple[Sequence[QueuedJob], int] | None:
         """The next lane and the place in it of the job to look at."""

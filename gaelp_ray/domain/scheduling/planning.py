@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from gaelp_ray.domain.holds import HoldMode
@@ -13,6 +14,7 @@ from gaelp_ray.domain.resources import Resources
 from gaelp_ray.domain.scheduling.backfill import Shadow, shadow_of
 from gaelp_ray.domain.scheduling.decisions import (
     Blocked,
+    Broken,
     Placed,
     Plan,
     Preemption,
@@ -39,15 +41,49 @@ MOST_LOOKS_AHEAD = 4
 def plan(snapshot: Snapshot, now: datetime) -> Plan:
     """Decide who starts where, who makes room, and why everybody else waits.
 
-    Deterministic: equal snapshots give equal plans, whatever the order of what is in them.
+    Deterministic: equal snapshots give equal plans, whatever the order of what is in them. A job that cannot
+    be decided about is named in ``Plan.broken``, and all others are planned as if it were not there: the plan
+    is made anew, since what was decided by halves may be wrong.
     """
-    return Planner(snapshot, now).plan()
+    broken: dict[int, Broken] = {}
+    lanes_of_broken: set[str] = set()
+    lanes: set[str] = set()
+    while True:
+        try:
+            made = Planner(snapshot, now, without=snapshot.aside.keys() | broken.keys(), lanes=lanes).plan()
+        except _Undecided as error:
+            job = error.job
+            # The second of a kind: the rest of its lane is likely to be no better.
+            if job.lane in lanes_of_broken:
+                lanes.add(job.lane)
+            lanes_of_broken.add(job.lane)
+            broken[job.id] = Broken(job.id, error.why)
+        else:
+            return replace(made, broken=tuple(broken.values()))
+
+
+class _Undecided(Exception):
+    """A job that could not be decided about."""
+
+    def __init__(self, job: QueuedJob, why: Exception) -> None:
+        super().__init__(job.id)
+        self.job, self.why = job, why
 
 
 class Planner:
     """One decision in the making: what is left of everything, and what was decided so far."""
 
-    def __init__(self, snapshot: Snapshot, now: datetime) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        now: datetime,
+        *,
+        without: Collection[int] = (),
+        lanes: Collection[str] = (),
+    ) -> None:
+        """``without``: jobs, and ``lanes``, that are passed over."""
+        self._without = without
+        self._lanes = [lane for lane in snapshot.queue.lanes() if lane[0].lane not in lanes]
         self._snapshot = snapshot
         self._now = now
         self._policy = snapshot.policy
@@ -92,10 +128,10 @@ class Planner:
         # 2. Room that was made for a job is kept for it.
         self._keep_reserved()
         # 3. The heads of lanes, first one first.
-        line = Line(self._snapshot.queue.lanes(), self._shares, self._policy, self._now)
+        line = Line(self._lanes, self._shares, self._policy, self._now)
         while (head := line.pop()) is not None:
             lane, place = head
-            if self._consider(lane[place]):
+            if lane[place].id in self._without or self._decide(lane[place]):
                 line.push(lane, place + 1)
         return Plan(
             starts=tuple(self._starts),
@@ -126,6 +162,12 @@ class Planner:
             if len(placed) == len(reservation.parts):
                 self._pool.take(placed)
                 self._reserved[job.id] = tuple(placed)
+
+    def _decide(self, job: QueuedJob) -> bool:
+        try:
+            return self._consider(job)
+        except Exception as error:
+            raise _Undecided(job, error) from error
 
     def _consider(self, job: QueuedJob) -> bool:
         """Start the job, or say why it and the rest of its lane wait; True when the lane may go on."""
@@ -274,7 +316,17 @@ class Planner:
                 job, WaitCode.AUTOSCALER_WAITING, "Waits for a node that the autoscaler may add."
             )
         self._protect(job, on_demand)
-        return self._wait(job, WaitCode.WAITING_FOR_CAPACITY, f"Waits for {job.request.sentence} to be free.")
+        words = f"Waits for {job.request.sentence} to be free{self._used_outside(job.request)}."
+        return self._wait(job, WaitCode.WAITING_FOR_CAPACITY, words)
+
+    def _used_outside(self, request: Request) -> str:
+        """What of the nodes that suit a request is used by others than jobs of the queue."""
+        there = [node.outside for node in self._snapshot.nodes if suits(node, request)]
+        used = sum(there, Resources())
+        if used == Resources():
+            return ""
+        by = f" by {', '.join(self._snapshot.outsiders[:3])}" if self._snapshot.outsiders else ""
+        return f"; {in_words(used)} are used outside the queue{by}"
 
     def _asks_for_nodes(self, job: QueuedJob, on_demand: bool) -> bool:
         if not self._snapshot.shapes:

@@ -40,8 +40,8 @@ class Pool:
         self._nodes = sorted((n for n in nodes if not n.cordoned), key=lambda node: node.id)
         self._index = {node.id: i for i, node in enumerate(self._nodes)}
         totals = [node.total for node in self._nodes]
-        cpu = [total.cpu_milli for total in totals]
-        memory = [total.memory_bytes for total in totals]
+        cpu = [node.total.cpu_milli - node.outside.cpu_milli for node in self._nodes]
+        memory = [node.total.memory_bytes - node.outside.memory_bytes for node in self._nodes]
         #: Free thousandths of each GPU of each node.
         self._gpus = [[WHOLE] * (t.gpu_milli // WHOLE) for t in totals]
         self._held = self._occupy(claims, cpu, memory)
@@ -214,7 +214,16 @@ class Pool:
                 for number in gpus:
                     free[number] -= min(WHOLE, amount.gpu_milli)
             held.setdefault(job_id, []).append((i, amount, gpus))
+        # Last, for nobody says which GPUs others use: those that attempts are known to hold they do not.
+        for node, free in zip(self._nodes, self._gpus, strict=True):
+            self._occupy_outside(free, node.outside.gpu_milli)
         return held
+
+    def _occupy_outside(self, free: list[int], gpu: int) -> None:
+        whole, share = divmod(gpu, WHOLE)
+        for amount in (whole * WHOLE, share):
+            for number in self._choose(free, amount):
+                free[number] -= min(WHOLE, amount)
 
     def _move(self, placed: Placed, sign: int) -> None:
         i, amount = self._index[placed.node_id], placed.resources

@@ -13,6 +13,7 @@ from datetime import datetime
 from functools import lru_cache
 from hashlib import blake2b
 
+from gaelp_ray.domain.forecast import bounded
 from gaelp_ray.domain.ledger import Money
 from gaelp_ray.domain.requests import Request
 
@@ -68,7 +69,8 @@ def real_version(money: Money, version_id: int) -> int | None:
 @lru_cache(maxsize=4096)
 def length_class(expected_s: float | None) -> int:
     """Predicted run times in doublings from 15 s on; an unknown one counts as an hour."""
-    return max(0, math.ceil(math.log2(max(1.0, expected_s if expected_s is not None else 3600.0) / 15.0)))
+    known = bounded(expected_s)
+    return max(0, math.ceil(math.log2(max(1.0, known if known is not None else 3600.0) / 15.0)))
 
 
 def _place(job: QueuedJob) -> tuple[datetime, int]:

@@ -62,6 +62,10 @@ class Claim:
     def amounts(self) -> Amounts:
         return Amounts.of(self.total)
 
+    def lasted_s(self, now: datetime) -> float:
+        """Seconds since it began."""
+        return max(0.0, (now - self.started_at).total_seconds())
+
     def lost_s(self, now: datetime) -> float:
         """Seconds of work that would have to be done again if it stopped without saving."""
         return max(0.0, (now - (self.saved_at or self.started_at)).total_seconds())
@@ -137,6 +141,10 @@ class Snapshot:
     #: Kill switches that are engaged.
     switches: tuple[Switch, ...] = ()
     funds: Funds = field(default_factory=Funds)
+    #: Jobs that could not be decided about before, and why; they wait, and those behind them do not for them.
+    aside: Mapping[int, str] = field(default_factory=dict)
+    #: Who may use nodes outside the queue, e.g. ``Ray job raysubmit_x``, where it is known.
+    outsiders: tuple[str, ...] = ()
     policy: SchedulingPolicy = field(default_factory=SchedulingPolicy)
     #: Of quotas, holds and paused agents; a plan made on an older one is void.
     revision: int = 0

@@ -2,6 +2,7 @@
 
 from gaelp_ray.store.tables.agents import agent_versions, agents
 from gaelp_ray.store.tables.core import metadata
+from gaelp_ray.store.tables.duties import set_aside
 from gaelp_ray.store.tables.jobs import attempts, checkpoints, job_events, jobs, log_chunks, metric_points
 from gaelp_ray.store.tables.ledger import (
     account_limits,
@@ -87,5 +88,6 @@ __all__ = [
     "reviewed_actions",
     "role_grants",
     "scheduling_revision",
+    "set_aside",
     "violations",
 ]

@@ -50,6 +50,8 @@ jobs = Table(
     Column("preemptible", Boolean, nullable=False, server_default=text("false")),
     #: Jobs in one lane are equal to the planner.
     Column("lane", Text, nullable=False),
+    #: The user's own guess of its run time; what is expected is made from it and from past runs.
+    Column("guess_s", Float),
     Column("expected_s", Float),
     Column("expected_p90_s", Float),
     Column("entrypoint", Text, nullable=False),

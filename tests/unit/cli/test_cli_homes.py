@@ -6,12 +6,24 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gaelp_ray.cli import database, homes
 from gaelp_ray.domain.errors import SetupError
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder that the user whom PostgreSQL runs as can reach, also while another test session begins:
+    pytest then closes the folder of all its sessions to others.
+    """
+    with tempfile.TemporaryDirectory(prefix="gaelp-test-home-") as folder:
+        yield Path(folder)
+
 
 NAMES = [
     "with space",
@@ -27,10 +39,10 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES, ids=lambda name: name[:20])
-def test_a_folder_of_any_name_has_a_database_and_short_sockets(tmp_path: Path, name: str) -> None:
+def test_a_folder_of_any_name_has_a_database_and_short_sockets(place: Path, name: str) -> None:
     import psycopg2  # noqa: PLC0415
 
-    home = homes.prepare(tmp_path / name)
+    home = homes.prepare(place / name)
     try:
         connection = psycopg2.connect(database.start(home))
         with connection.cursor() as cursor:
@@ -53,38 +65,38 @@ def test_what_cannot_be_a_home_is_told(tmp_path: Path) -> None:
             homes.prepare(bad)
 
 
-def test_a_half_made_database_is_made_anew(tmp_path: Path) -> None:
+def test_a_half_made_database_is_made_anew(place: Path) -> None:
     """As after a power cut in the middle of it: PostgreSQL itself would take the folder for whole."""
-    (tmp_path / "postgres").mkdir()
-    (tmp_path / "postgres" / "PG_VERSION").write_text("18\n")
-    (tmp_path / "postgres-unfinished").touch()
+    (place / "postgres").mkdir()
+    (place / "postgres" / "PG_VERSION").write_text("18\n")
+    (place / "postgres-unfinished").touch()
     try:
-        assert database.start(tmp_path).startswith("postgresql://")
+        assert database.start(place).startswith("postgresql://")
     finally:
-        database.stop(tmp_path)
-    assert not (tmp_path / "postgres-unfinished").exists()
+        database.stop(place)
+    assert not (place / "postgres-unfinished").exists()
 
 
-def test_the_number_of_a_killed_server_may_be_anybodys(tmp_path: Path) -> None:
+def test_the_number_of_a_killed_server_may_be_anybodys(place: Path) -> None:
     try:
-        database.start(tmp_path)
-        lines = (tmp_path / "postgres" / "postmaster.pid").read_text().splitlines()
-        database.stop(tmp_path)
+        database.start(place)
+        lines = (place / "postgres" / "postmaster.pid").read_text().splitlines()
+        database.stop(place)
         lines[0] = str(os.getpid())
-        (tmp_path / "postgres" / "postmaster.pid").write_text("\n".join(lines) + "\n")
-        assert database.postmaster(tmp_path) is None
-        database.start(tmp_path)
-        assert database.postmaster(tmp_path) is not None
+        (place / "postgres" / "postmaster.pid").write_text("\n".join(lines) + "\n")
+        assert database.postmaster(place) is None
+        database.start(place)
+        assert database.postmaster(place) is not None
     finally:
-        database.stop(tmp_path)
+        database.stop(place)
 
 
-def test_data_of_another_version_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "postgres").mkdir()
-    (tmp_path / "postgres" / "PG_VERSION").write_text("16\n")
+def test_data_of_another_version_is_left_alone(place: Path) -> None:
+    (place / "postgres").mkdir()
+    (place / "postgres" / "PG_VERSION").write_text("16\n")
     with pytest.raises(SetupError, match="was made by PostgreSQL 16"):
-        database.start(tmp_path)
-    assert (tmp_path / "postgres" / "PG_VERSION").read_text() == "16\n"
+        database.start(place)
+    assert (place / "postgres" / "PG_VERSION").read_text() == "16\n"
 
 
 def test_the_run_folder_is_private_and_stays_the_same(tmp_path: Path) -> None:

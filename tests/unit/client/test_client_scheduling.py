@@ -87,9 +87,14 @@ def test_a_plan_says_of_a_job_what_a_submission_says(connect: Connect) -> None:
         ({"priority": 9}, {"priority": 9}),
         ({"preemptible": False}, {"preemptible": False}),
         ({"no_deadline": True}, {"deadline": None}),
+        ({"clear": ["timeout_seconds"]}, {"timeout_seconds": None}),
+        (
+            {"clear": ["expected_duration_seconds", "max_retries"], "priority": 2},
+            {"expected_duration_seconds": None, "max_retries": None, "priority": 2},
+        ),
         ({}, {}),
     ],
-    ids=["a priority", "false is something", "a deadline taken away", "nothing"],
+    ids=["a priority", "false is something", "a deadline taken away", "a limit cleared", "many", "nothing"],
 )
 def test_an_edit_sends_what_was_given(connect: Connect, given: dict[str, Any], sent: dict[str, Any]) -> None:
     service = Recorder(JOB)

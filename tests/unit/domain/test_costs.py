@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gaelp_ray.domain.costs import SHARES, Run, Terms, cost, expected
+from gaelp_ray.domain.costs import SHARES, Run, Terms, cost
 from gaelp_ray.domain.errors import InvalidInput
 from gaelp_ray.domain.ledger import AtExpiry
 from gaelp_ray.domain.prices import PriceTable
@@ -112,11 +112,3 @@ def test_a_gpu_without_a_price_is_refused_and_on_an_unpriced_node_costs_as_the_d
     with pytest.raises(InvalidInput, match="no price; priced are A100, T4"):
         prices.most_per_hour(a_request(0, 0, 1, selector=NONE))
     assert prices.per_hour(a_request(0, 0, 1), accelerator="B300", spot=False) == 9
-
-
-def test_a_forecast_is_of_the_predicted_time() -> None:
-    request = a_request(1, 0)
-    assert expected(PRICES, request, 1800) == 20_000
-    assert expected(PRICES, request, None) is None
-    with pytest.raises(InvalidInput, match="no price"):
-        expected(PriceTable("EUR", 0, 0), a_request(gpu=1), None)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from gaelp_ray.cli.main import main
 from gaelp_ray.domain.scheduling import Node, SchedulingPolicy
 from gaelp_ray.replay.measures import Spread, jain, measure
 from gaelp_ray.replay.policies import POLICIES, Easy, Ours, best_effort_fifo, by_name, fifo, shortest_first
-from gaelp_ray.replay.simulator import Costs, History, Simulator
-from gaelp_ray.replay.trace import Task
+from gaelp_ray.replay.simulator import STILL_S, Choice, Costs, History, Run, Simulator
+from gaelp_ray.replay.trace import ACCELERATOR_LABEL, Task, read_nodes, read_pods
 from tests.builders import resources
+from tests.unit.replay.test_trace import SHARED
 
 DEFAULT = Costs()
 ONE = (Node("n", resources(4, 16, 4)),)
@@ -131,6 +133,92 @@ def test_every_task_ends_and_none_before_it_has_done_its_work(tasks: list[Task],
     for task in tasks:
         assert history.completed_s[task.id] >= history.waited_s[task.id] + task.length_s
     assert all(used <= 4 for _, used, _ in history.use)
+
+
+NEVER = Task(9, "u", 0, 10, resources(0.5, 1, 1), "LS", ((ACCELERATOR_LABEL, "in(T4)"),))
+
+
+@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("nodes", [ONE, ()], ids=["a node of another kind", "no node at all"])
+def test_what_no_node_can_hold_is_counted_and_keeps_nobody_waiting(
+    name: str, nodes: tuple[Node, ...]
+) -> None:
+    history = replay(by_name(name, nodes, SchedulingPolicy()), NEVER, a_task(1, 5, 100), nodes=nodes)
+    found = measure(history)
+    assert found.never == 2 - len(nodes)
+    assert (found.tasks, found.unfinished) == (len(nodes), 0)
+    assert found.wait_s.most == 0.0
+    assert set(history.completed_s) == ({1} if nodes else set())
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_replay_of_nothing_ends_at_once(name: str) -> None:
+    found = measure(replay(by_name(name, ONE, SchedulingPolicy())))
+    assert (found.tasks, found.never, found.decisions, found.fairness) == (0, 0, 0, 1.0)
+
+
+class Idle:
+    """A policy that starts nothing, and always thinks that time may change its mind."""
+
+    name = "idle"
+    ticks = True
+
+    def arrived(self, task: Task, now_s: float, *, preempted: int) -> None:
+        pass
+
+    def ended(self, run: Run, now_s: float) -> None:
+        pass
+
+    def decide(self, running: Sequence[Run], now_s: float) -> Choice:
+        return Choice()
+
+
+def test_a_policy_that_starts_nothing_is_not_asked_for_ever() -> None:
+    history = replay(Idle(), a_task(1, 0, 10))
+    found = measure(history)
+    assert (found.tasks, found.unfinished, found.completion_s.most) == (1, 1, 0.0)
+    assert found.decisions <= STILL_S / 60 + 2
+
+
+def test_a_replay_tells_how_far_it_is() -> None:
+    told: list[int] = []
+    Simulator([a_task(n, n, 5) for n in range(1, 6)], ONE, fifo(ONE)).run(told.append)
+    assert told == sorted(told)
+    assert (told[0], told[-1]) == (0, 5)
+
+
+def test_a_third_of_the_real_trace_names_a_gpu_and_the_replay_ends() -> None:
+    path = SHARED / "openb_pod_list_default.csv"
+    if not path.exists():
+        pytest.skip(f"THE REAL TRACE IS ABSENT: {path} does not exist; set GAELP_SHARED")
+    cluster = read_nodes(SHARED / "openb_node_list_gpu_node.csv", 32)
+    named = ((ACCELERATOR_LABEL, "in(T4)"),)
+    assert not any(node.labels == {ACCELERATOR_LABEL: "T4"} for node in cluster)
+    tasks = [
+        replace(task, selector=named) if task.id % 3 == 0 else task for task in read_pods(path, days=2).tasks
+    ]
+    for name in ("gaelp", "fifo"):
+        found = measure(replay(by_name(name, cluster, SchedulingPolicy()), *tasks, nodes=cluster))
+        assert (found.never, found.unfinished) == (len(tasks) // 3, 0)
+
+
+def test_the_command_says_what_can_never_run_and_where_nothing_is_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pods, nodes = tmp_path / "pods.csv", tmp_path / "nodes.csv"
+    pods.write_text(
+        "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec,qos,creation_time,deletion_time\n"
+        "b,1000,64,1,1000,T4,LS,10,200\n"
+    )
+    nodes.write_text("sn,cpu_milli,memory_mib,gpu,model\nn,4000,1024,2,P100\n")
+    arguments = ["replay", "--pods", str(pods), "--nodes", str(nodes), "--gpus", "2"]
+    with pytest.raises(SystemExit) as left:
+        main([*arguments, "--plot", str(tmp_path / "plot.png")])
+    shown = capsys.readouterr()
+    assert "1 rows of pods.csv were left out: no node has a GPU that it names." in shown.out
+    assert "0 tasks on 1 nodes with 2 GPUs." in shown.out
+    assert left.value.code == 1
+    assert "nothing to draw" in shown.err
 
 
 def test_the_command_prints_compares_and_writes_every_figure(

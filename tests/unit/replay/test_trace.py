@@ -60,12 +60,58 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
         ("a,1,1,1,0,,LS,Running,0,9", "a number is missing or is none"),
         ("a,-1,1,0,0,,LS,Running,0,9", "a number is missing or is none"),
         ("a,1,1,0,0,,LS,Running,9,0", "it ends before it begins"),
+        ("a,1,1,0,0,,LS,Running,-5,9", "a time is below 0"),
+        ("a,1,1,0,0,,LS,Running,nan,9", "a time is no time"),
+        ("a,1,1,0,0,,LS,Running,0,inf", "a time is no time"),
+        ("a,1,1,0,0,,LS,Running,0,1e300", "a time is no time"),
+        ("b,1,1,0,0,,LS,Running,0,9", "it is there twice"),
+        ("a", "a number is missing or is none"),
     ],
 )
 def test_a_row_that_cannot_be_used_is_counted_with_its_reason(tmp_path: Path, row: str, reason: str) -> None:
-    trace = read_pods(pods(tmp_path, row, "b,1,1,0,0,,LS,Running,0,9"))
+    trace = read_pods(pods(tmp_path, "b,1,1,0,0,,LS,Running,0,9", row))
     assert dict(trace.skipped) == {reason: 1}
+    assert dict(trace.first) == {reason: 3}, "the line of the file"
     assert len(trace.tasks) == 1
+
+
+def test_a_trace_without_rows_is_an_empty_one(tmp_path: Path) -> None:
+    assert read_pods(pods(tmp_path), days=1).tasks == ()
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("n,many,1,1,T4", "line 3: a node needs a name and whole numbers"),
+        ("n,1,1,-1,T4", "line 3: a node needs a name and whole numbers"),
+        ("n", "line 3: a node needs a name and whole numbers"),
+        (",1,1,1,T4", "line 3: a node needs a name and whole numbers"),
+        ("a,1,1,1,T4", "line 3: there are two nodes named 'a'"),
+    ],
+)
+def test_a_line_that_is_no_node_is_named(tmp_path: Path, row: str, words: str) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        read_nodes(nodes(tmp_path, "a,1,1,8,V100", row), 1)
+
+
+def test_a_cluster_without_nodes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="cannot make up 1 GPUs; 1 are missing"):
+        read_nodes(nodes(tmp_path), 1)
+
+
+def test_a_task_that_names_a_gpu_that_no_node_has_is_left_out_and_counted(tmp_path: Path) -> None:
+    trace = read_pods(
+        pods(
+            tmp_path,
+            "a,1000,1,1,1000,T4,LS,Running,0,9",
+            "b,1000,1,1,1000,T4 | P100,LS,Running,0,9",
+            "c,1000,1,1,1000,,LS,Running,0,9",
+            "d,1000,1,4,1000,P100,LS,Running,0,9",
+        )
+    )
+    kept = runnable(trace, read_nodes(nodes(tmp_path, "n,4000,64,2,P100"), 2))
+    assert len(kept.tasks) == 2
+    assert dict(kept.skipped) == {"no node has a GPU that it names": 1, "no node is large enough": 1}
 
 
 def test_only_the_last_days_are_read_and_arrivals_begin_at_nought(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ STATUSES: dict[type[domain.GaelpError], tuple[int, str, str]] = {
     domain.TooManyFollowers: (429, "too_many_followers", "Too many"),
     domain.TooLarge: (413, "too_large", "Too large"),
     domain.Unavailable: (503, "unavailable", "Unavailable"),
+    domain.Busy: (503, "busy", "Unavailable"),
     domain.SetupError: (503, "setup", "Unavailable"),
     domain.GaelpError: (500, "error", "Internal error"),
 }

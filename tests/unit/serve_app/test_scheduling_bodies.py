@@ -17,7 +17,10 @@ from gaelp_ray.domain.requests import Spot
 from gaelp_ray.services.quotas import UsagePoint
 from gaelp_ray.store.jobs import JobFilter
 from gaelp_ray.store.quotas import StoredQuota
+from serve_app.app import _ROUTERS
 from serve_app.routers.quotas import _after
+from serve_app.schemas.agents import AgentPatch
+from serve_app.schemas.common import Patch
 from serve_app.schemas.holds import HoldIn
 from serve_app.schemas.jobs import CancelIn, JobIn, JobPatch
 from serve_app.schemas.quotas import QuotaIn, QuotaOut, UsageHistoryOut
@@ -67,12 +70,56 @@ EDITS: dict[str, tuple[dict[str, Any], JobEdit]] = {
     "a priority": ({"priority": 9}, JobEdit(priority=9)),
     "no more preemptible": ({"preemptible": False}, JobEdit(preemptible=False)),
     "a deadline": ({"deadline": "2030-01-31T18:00:00Z"}, JobEdit(deadline=DEADLINE)),
-    "no deadline": ({"deadline": None}, JobEdit(no_deadline=True)),
+    "no deadline": ({"deadline": None}, JobEdit(cleared=frozenset({"deadline"}))),
     "times": (
         {"timeout_seconds": 5, "expected_duration_seconds": 3, "max_retries": 0},
         JobEdit(timeout_s=5.0, expected_duration_s=3.0, max_retries=0),
     ),
 }
+
+
+CLEARED = {
+    "deadline": "deadline",
+    "timeout_seconds": "timeout_s",
+    "max_retries": "max_retries",
+    "expected_duration_seconds": "expected_duration_s",
+}
+PATCHES: dict[type[Patch], set[str]] = {
+    JobPatch: set(CLEARED),
+    AgentPatch: {"description", "budget_limit"},
+}
+
+
+def test_every_body_of_a_patch_goes_by_one_rule() -> None:
+    assert set(Patch.__subclasses__()) == set(PATCHES)
+    patched = [
+        route for router in _ROUTERS for route in router.routes if "PATCH" in getattr(route, "methods", ())
+    ]
+    bodies = {route.body_field.field_info.annotation for route in patched}  # type: ignore[attr-defined]
+    assert bodies == set(PATCHES)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"), [(body, field) for body in PATCHES for field in body.model_fields]
+)
+def test_null_clears_a_field_or_is_refused_with_a_sentence(body: type[Patch], field: str) -> None:
+    if field in PATCHES[body]:
+        assert body.model_validate({field: None}).cleared == {field}
+        assert body.model_validate({}).cleared == frozenset()
+    else:
+        with pytest.raises(ValidationError, match=f"`{field}` must have a value; leave it out to keep it"):
+            body.model_validate({field: None})
+
+
+@pytest.mark.parametrize("field", CLEARED)
+def test_a_job_hears_what_null_clears(field: str) -> None:
+    change = JobPatch.model_validate({field: None}).change()
+    assert change == JobEdit(cleared=frozenset({CLEARED[field]}))
+
+
+def test_an_agents_description_is_taken_away_by_null() -> None:
+    assert AgentPatch.model_validate({"description": None}).fields() == {"description": ""}
+    assert AgentPatch.model_validate({"budget_limit": None}).fields() == {"budget_limit_micros": None}
 
 
 @pytest.mark.parametrize("case", EDITS)

@@ -210,6 +210,14 @@ def test_what_no_database_holds_is_left_out_of_the_result(start: Start) -> None:
     assert outcome.result == {"loss": None, "deep": [{"worst": None}], "text": "a\ufffdb", "half": "?"}
 
 
+def test_an_order_larger_than_what_a_socket_holds_arrives(start: Start) -> None:
+    config = {"words": "x" * 900_000}
+    outcome = start("jobs:show_context", config=config).outcome()
+    assert outcome.cause is EndCause.SUCCESS
+    assert outcome.result is not None
+    assert outcome.result["config"] == config
+
+
 def test_killed_from_outside_it_is_lost_and_not_at_fault(start: Start, link: FakeLink) -> None:
     attempt = start("jobs:wait_for_ever")
     os.kill(int(link.wait_for("pid")), signal.SIGKILL)
