@@ -167,8 +167,9 @@ def nested(levels: int) -> bytes:
 BROKEN: dict[str, tuple[bytes, str]] = {
     "half an object": (b'{"a": ', "line 1, column 7"),
     "two documents": (b"{} {}", "must be JSON"),
-    "not a number": (b'{"agent_id": NaN}', "NaN"),
-    "infinity": (b'{"agent_id": -Infinity}', "-Infinity"),
+    "not a number": (b'{"agent_id": NaN}', "`agent_id` must be a finite number"),
+    "infinity": (b'{"seed": -Infinity}', "`seed` must be a finite number"),
+    "infinity deep inside": (b'{"hyperparameters": {"a": [Infinity]}}', "`hyperparameters.a[0]` must be"),
     "a number past every float": (
         b'{"hyperparameters": {"lr": 1e400}}',
         "`hyperparameters.lr` must be a finite",
