@@ -527,15 +527,15 @@ class LedgerMachine(RuleBasedStateMachine):
             ids=self.ids,
             after=self.read_up_to,
         )
-        for entry_id, account, operation, hold, moved, posted, counted_at in new:
+        for entry_id, account, operation, hold, pending, posted, counted_at in new:
             self.read_up_to = entry_id
             if operation == "hold":
                 self.held.add((account, hold))
             # Nothing comes back of what was never held.
-            pending = moved if (account, hold) in self.held else 0
+            back = pending if operation == "hold" or (account, hold) in self.held else 0
             for period in PERIODS:
                 sums = self.sums[account, period, window(period, ZONE, counted_at).starts_at]
-                sums.update(pending=pending, posted=posted)
+                sums.update(pending=back, posted=posted)
                 limit = self.model.limits.get((account, period))
                 if operation == "hold" and limit is not None:
                     used = sums["pending"] + max(0, sums["posted"])
@@ -586,6 +586,50 @@ class LedgerMachine(RuleBasedStateMachine):
         self.checks_that("books", found == [], found)
         self.bank.wait(timedelta(days=40))
         self.bank.expire()
+
+
+def refund(machine: LedgerMachine) -> None:
+    """Spend 100 yesterday, give it back today, and limit the day to 100."""
+    machine.carry_out(machine.build("m", 10, 1, 0, 0))
+    machine.set_limit(0, Period.DAY, 100)
+
+
+def hold_90(machine: LedgerMachine) -> None:
+    machine.ask_one(("h", 90, 1, 0, 0))
+
+
+#: Steps that once broke a promise, in words.
+STEPS: dict[str, list[Callable[[LedgerMachine], object]]] = {
+    "a hold in a window below nothing": [refund, hold_90],
+    "a refund is moved while money is held": [
+        refund, hold_90, lambda m: m.wait(1), lambda m: m.carry_out(m.build("u", 10, 1, 0, 0)), hold_90,
+        lambda m: m.wait(19), lambda m: m.expire(), hold_90,
+    ],
+    "holds expire in a window below nothing": [
+        refund, hold_90, lambda m: m.ask_one(("h", 10, 2, 0, 0)), lambda m: m.wait(20), lambda m: m.expire(),
+    ],
+    "money is spent in a window below nothing": [refund, lambda m: m.ask_one(("x", 30, 1, 0, 0))],
+    "an older period is asked for again": [
+        lambda m: m.reconcile_again((10, 29), (True, True), ["both", "first", "both"]),
+    ],
+    "a limit changes after its marks were told": [
+        lambda m: m.set_limit(0, Period.DAY, 5), lambda m: m.carry_out(m.build("x", 10, 1, 0, 0)),
+        lambda m: m.set_limit(0, Period.DAY, 1000), lambda m: m.carry_out(m.build("x", 90, 1, 0, 0)),
+        lambda m: m.set_limit(0, Period.DAY, 150),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", STEPS)
+def test_steps_that_once_broke_a_promise_keep_every_one(store: Store, case: str) -> None:
+    machine = LedgerMachine(store)
+    machine.open_accounts(None, None)
+    for step in STEPS[case]:
+        step(machine)
+        machine.every_window_is_what_its_entries_add_up_to()
+        machine.every_mark_of_every_limit_was_told()
+        machine.every_hold_is_what_its_entries_add_up_to()
+    machine.teardown()
 
 
 @pytest.mark.timeout(1200)

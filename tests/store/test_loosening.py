@@ -561,9 +561,9 @@ FUNCTIONS: dict[str, str] = {
 }
 #: Modules that move none of these.
 OTHERS = {
-    "attempts", "audit", "compliance", "costs", "holds", "jobs", "launching", "ledger", "logs", "metrics",
-    "mirror", "platforms", "reconcile", "reviews", "savings", "scheduling", "stakes", "statements", "status",
-    "submissions", "tokens", "transitions",
+    "attempts", "audit", "compliance", "costs", "duties", "holds", "jobs", "launching", "ledger", "logs",
+    "metrics", "mirror", "platforms", "reconcile", "reviews", "savings", "scheduling", "stakes", "statements",
+    "status", "submissions", "tokens", "transitions",
 }  # fmt: skip
 
 
