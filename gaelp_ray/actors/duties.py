@@ -14,7 +14,7 @@ from gaelp_ray.actors.loops import utc_now
 from gaelp_ray.domain.duties import Duty, words_of
 from gaelp_ray.observability.metrics import DUTY_FAILURES
 from gaelp_ray.services import duties
-from gaelp_ray.services.duties import ROUND, Failure, Look, Report
+from gaelp_ray.services.duties import ROUND, Failure, Known, Look, Report
 from gaelp_ray.store.engine import Store
 
 log = logging.getLogger(__name__)
@@ -30,13 +30,14 @@ def round_of(
     *,
     now: Callable[[], datetime] = utc_now,
     limit: int = ROUND,
+    known: Known | None = None,
 ) -> int:
     """Do everything that is due, one batch after the other; returns how many items were done."""
     done, more = 0, True
     while more:
-        report = duties.in_turn(store, duty, look, do, now=now(), limit=limit)
+        report = duties.in_turn(store, duty, look, do, now=now(), limit=limit, known=known)
         tell(report)
-        done, more = done + report.done, report.more and report.done > 0
+        done, more, known = done + report.done, report.more and report.done > 0, None
     return done
 
 
@@ -65,7 +66,7 @@ def settle(
     tried: Collection[str],
     failed: Mapping[str, Exception],
     *,
-    known: Mapping[str, datetime | None] | None = None,
+    known: Known | None = None,
     again: bool = True,
 ) -> tuple[Failure, ...]:
     """As ``services.duties.settle``, counted and logged.

@@ -58,6 +58,7 @@ from gaelp_ray.observability.metrics import (
 )
 from gaelp_ray.services import duties, launching, mirror, scheduling
 from gaelp_ray.services import status as status_service
+from gaelp_ray.services.duties import Waiting
 from gaelp_ray.services.mirror import Mirror
 from gaelp_ray.services.scheduling import Applied, Outside
 from gaelp_ray.store.leases import Lease
@@ -198,13 +199,15 @@ class Scheduler:
         if reign is None:
             return None
         # 2. Wake jobs whose backoff is over, and fail those whose deadline is.
-        round_of(store, WAKE, scheduling.due, partial(scheduling.wake, now=now))
-        round_of(store, EXPIRE_JOBS, scheduling.past_deadline, partial(scheduling.expire, now=now))
+        aside = store.read(duties.waiting, now=now)
+        wake, expire = partial(scheduling.wake, now=now), partial(scheduling.expire, now=now)
+        round_of(store, WAKE, scheduling.due, wake, known=aside.of(WAKE))
+        round_of(store, EXPIRE_JOBS, scheduling.past_deadline, expire, known=aside.of(EXPIRE_JOBS))
         # 3. Catch up with the queue.
         looked_at = time.monotonic()
-        changed = self._catch_up(reign, now)
+        changed = self._catch_up(reign, aside)
         # 4. Look: nodes, claims, rules, reservations.
-        snapshot = self._look(reign, changed)
+        snapshot = self._look(reign, aside, changed)
         # Taken after the look: an attempt never begins before the end of the one it follows.
         now = utc_now()
         # 5. Decide.
@@ -215,27 +218,26 @@ class Scheduler:
         #    orders by themselves if that is lost, and the autoscaler is asked for what is still missing.
         applied = self._apply(reign, snapshot, decided, now)
         reign.last = Tick(snapshot, decided, applied, now, lag_s, plan_s)
-        self._set_aside(snapshot, decided, applied)
+        self._set_aside(aside, decided, applied)
         return reign.last
 
-    def _catch_up(self, reign: Reign, now: datetime) -> frozenset[int]:
+    def _catch_up(self, reign: Reign, aside: Waiting) -> frozenset[int]:
         """Bring the queue up to date; returns the jobs that were looked at."""
         store = self._runtime.store
-        again = {int(item) for item in store.read(duties.due_again, QUEUE, now=now)}
+        again = {int(item) for item in aside.due(QUEUE)}
         looked = store.read(mirror.refresh, reign.mirror, again=again)
         unreadable = {str(job_id): error for job_id, error in reign.mirror.unreadable.items()}
-        settle(store, QUEUE, {str(job_id) for job_id in looked}, unreadable)
+        tried = {str(job_id) for job_id in looked}
+        settle(store, QUEUE, tried, unreadable, known=aside.of(QUEUE))
         return looked
 
-    def _set_aside(self, snapshot: Snapshot, decided: Plan, applied: Applied) -> None:
+    def _set_aside(self, aside: Waiting, decided: Plan, applied: Applied) -> None:
         """Note what could not be decided about or started, and forget what went well this time."""
         store = self._runtime.store
         broken = {str(each.job_id): each.error for each in decided.broken}
         failed = {str(job_id): error for job_id, error in applied.failed.items()}
         for duty, errors in ((PLAN, broken), (START, failed)):
-            known = store.read(duties.due_again, duty, now=utc_now())
-            if known or errors:
-                settle(store, duty, known | errors.keys(), errors)
+            settle(store, duty, aside.due(duty) | errors.keys(), errors, known=aside.of(duty))
 
     def _lead(self, now: datetime) -> Reign | None:
         """Renew the lease. A new epoch begins with the whole queue, read after the lease was taken."""
@@ -255,12 +257,11 @@ class Scheduler:
         self._reign = None
         return Reign(lease, self._runtime.store.transact(mirror.load))
 
-    def _look(self, reign: Reign, changed: Collection[int]) -> Snapshot:
+    def _look(self, reign: Reign, aside: Waiting, changed: Collection[int]) -> Snapshot:
         """``changed``: jobs that may fare better than when they were set aside."""
         nodes, outside = live_nodes(), self._outside(reign)
         now, store = utc_now(), self._runtime.store
-        waiting = store.read(duties.waiting, PLAN, START, now=now)
-        aside = {int(item): error for item, error in waiting.items() if int(item) not in changed}
+        paused = {int(item): error for item, error in aside.paused(PLAN, START).items()}
         troubles = Troubles[str]()
         seen = store.read(
             scheduling.look,
@@ -270,11 +271,11 @@ class Scheduler:
             policy=self._runtime.scheduling_policy,
             terms=self._runtime.terms,
             now=now,
-            aside=aside,
+            aside={job_id: error for job_id, error in paused.items() if job_id not in changed},
             troubles=troubles,
             outside=outside,
         )
-        known = store.read(duties.known, LOOK)
+        known = aside.of(LOOK)
         settle(store, LOOK, known.keys() | troubles.found.keys(), troubles.found, known=known)
         return seen
 

@@ -18,6 +18,9 @@ K = TypeVar("K", int, str)
 K_co = TypeVar("K_co", int, str, covariant=True)
 R = TypeVar("R")
 
+#: Items that are set aside, and when each is tried again; None for what is not.
+Known = Mapping[str, datetime | None]
+
 #: What failed last so long ago is forgotten, and what was to be tried again so long ago.
 REMEMBERED, UNTRIED = timedelta(days=1), timedelta(minutes=10)
 #: Items done in one round, unless a duty says otherwise.
@@ -60,14 +63,16 @@ def in_turn(
     now: datetime,
     limit: int = ROUND,
     together: bool = True,
+    known: Known | None = None,
 ) -> Report:
     """Do the items that are due: together in one transaction, or, where that fails, those that can be done.
 
     ``together`` False: each in a transaction of its own. What cannot be done is set aside and left out until
-    its pause is over; what is set aside and not due any more is forgotten. Raises ``Unavailable`` when the
-    database does not answer.
+    its pause is over; what is set aside and not due any more is forgotten. ``known``: what is set aside,
+    where it was read already. Raises ``Unavailable`` when the database does not answer.
     """
-    known = store.read(set_aside.of_duty, duty.name)
+    if known is None:
+        known = store.read(set_aside.of_duty, duty.name)
     paused = {item for item, again_at in known.items() if again_at is None or again_at > now}
     # Those set aside are due as well: room for others must not go to them.
     most = limit + len(paused)
@@ -98,7 +103,7 @@ def settle(
     failed: Mapping[str, Exception],
     *,
     now: datetime,
-    known: Mapping[str, datetime | None] | None = None,
+    known: Known | None = None,
     again: bool = True,
 ) -> tuple[Failure, ...]:
     """Note what failed, and forget what was tried again and did not.
@@ -117,7 +122,7 @@ def settle(
     return store.transact(_note, duty, recovered, {item: failed[item] for item in fresh}, now, again)
 
 
-def _paused(known: Mapping[str, datetime | None], item: str, now: datetime) -> bool:
+def _paused(known: Known, item: str, now: datetime) -> bool:
     again_at = known.get(item)
     return again_at is not None and again_at > now
 
@@ -142,20 +147,38 @@ def _name(item: str) -> str:
     return item.replace("\x00", "")[:200]
 
 
-def waiting(connection: Connection, *of: Duty, now: datetime) -> dict[str, str]:
-    """Items of these duties that wait to be tried again, and what went wrong with them."""
-    return set_aside.errors(connection, [duty.name for duty in of], now=now)
-
-
-def known(connection: Connection, duty: Duty) -> dict[str, datetime | None]:
+def known(connection: Connection, duty: Duty) -> Known:
     """Items of a duty that are set aside, and when each is tried again."""
     return set_aside.of_duty(connection, duty.name)
 
 
-def due_again(connection: Connection, duty: Duty, *, now: datetime) -> set[str]:
-    """Items that were set aside and whose pause is over."""
-    known = set_aside.of_duty(connection, duty.name)
-    return {item for item, again_at in known.items() if again_at is not None and again_at <= now}
+@dataclass(frozen=True)
+class Waiting:
+    """Everything that waits to be tried again, read at once."""
+
+    rows: tuple[SetAside, ...]
+    at: datetime
+
+    def of(self, duty: Duty) -> Known:
+        """As ``known``."""
+        return {row.item: row.next_try_at for row in self.rows if row.duty == duty.name}
+
+    def due(self, duty: Duty) -> set[str]:
+        """Items whose pause is over."""
+        return {item for item, again_at in self.of(duty).items() if again_at and again_at <= self.at}
+
+    def paused(self, *of: Duty) -> dict[str, str]:
+        """Items of these duties whose pause is not over, and what went wrong with them."""
+        names = {duty.name for duty in of}
+        return {
+            row.item: row.error
+            for row in self.rows
+            if row.duty in names and row.next_try_at is not None and row.next_try_at > self.at
+        }
+
+
+def waiting(connection: Connection, *, now: datetime) -> Waiting:
+    return Waiting(tuple(set_aside.waiting(connection)), now)
 
 
 def page(connection: Connection, *, limit: int) -> list[SetAside]:

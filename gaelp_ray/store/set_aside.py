@@ -54,12 +54,10 @@ def of_duty(connection: Connection, duty: str) -> dict[str, datetime | None]:
     return {row.item: row.next_try_at for row in connection.execute(query)}
 
 
-def errors(connection: Connection, duties: Collection[str], *, now: datetime) -> dict[str, str]:
-    """Items of these duties that wait to be tried again, and what went wrong with them."""
-    query = select(set_aside.c.item, set_aside.c.error).where(
-        set_aside.c.duty == func.any(list(duties)), set_aside.c.next_try_at > now
-    )
-    return {row.item: row.error for row in connection.execute(query)}
+def waiting(connection: Connection) -> list[SetAside]:
+    """Every item that is tried again."""
+    query = select(set_aside).where(set_aside.c.next_try_at.is_not(None))
+    return [SetAside(**row._mapping) for row in connection.execute(query)]
 
 
 def remove(tx: Connection, duty: str, items: Collection[str]) -> None:

@@ -89,9 +89,12 @@ class TrainingProcess:
 
     def wait(self, timeout_s: float) -> bool:
         """Whether it has ended; waits for that, or for news of it, at most so long."""
-        if not self.ended and select.select([self._control], [], [], timeout_s)[0]:
-            self._listen()
+        if not self.ended:
+            self._listen(timeout_s)
         if not self.ended and self._init.poll() is not None:
+            # Its last word may have come since.
+            while not self.ended and self._listen(0.0):
+                pass
             self.ended = True
         return self.ended
 
@@ -117,17 +120,21 @@ class TrainingProcess:
             self._init.wait()
         self.ended = True
 
-    def _listen(self) -> None:
+    def _listen(self, timeout_s: float) -> bool:
+        """Whether there was news."""
+        if not select.select([self._control], [], [], timeout_s)[0]:
+            return False
         try:
             data = self._control.recv(4096)
         except OSError:
             data = b""
         if not data:
             self.ended = True
-            return
+            return True
         *lines, self._read = (self._read + data).split(b"\n")
         for line in lines:
             self._take(*line.decode().split())
+        return True
 
     def _take(self, word: str, number: str = "0") -> None:
         if word == "started":
