@@ -204,7 +204,7 @@ BAD: dict[str, tuple[str, str, int, str]] = {
     ),
     "an action of play money": ("/holds", '{"key":"x","amount_micros":1,"action":{}}', 422, "invalid_input"),
     "a hold that is not there": ("/holds/nowhere/post", "{}", 404, "not_found"),
-    "a hold of no possible key": ("/holds/a%00b/post", "{}", 404, "not_found"),
+    "a hold of no possible key": ("/holds/a%00b/post", "{}", 422, "invalid_input"),
     "a campaign with NUL": (
         "/holds",
         '{"key":"x","amount_micros":1,"campaign":"a\\u0000"}',

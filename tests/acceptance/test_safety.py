@@ -350,7 +350,10 @@ def test_every_change_is_in_the_audit_and_in_the_report(company: Company) -> Non
     assert [row["what"] for row in rows if row["actor"] == "ann"] == expected
     company.ask("ann", "GET", "/compliance", 403, params=period)
     printed = company.service.gaelp("audit", "list", "--subject", f"agent {agent}", "--json")
-    assert [each["action"] for each in json.loads(printed.stdout)] == ["agent.register", "agent.change"]
+    assert [each["action"] for each in json.loads(printed.stdout)["items"]] == [
+        "agent.register",
+        "agent.change",
+    ]
 
 
 def test_a_record_that_was_edited_behind_the_service_is_found(company: Company) -> None:
@@ -364,7 +367,7 @@ def test_a_record_that_was_edited_behind_the_service_is_found(company: Company) 
             tx.execute(text("SET LOCAL session_replication_role = replica"))
             tx.execute(text(edited), {"actor": actor, "seq": proof["seq"]})
 
-    last = company.ask("audrey", "GET", "/audit", params={"cursor": str(proof["seq"] - 1), "limit": 1})
+    last = company.ask("audrey", "GET", "/audit", params={"after": proof["seq"] - 1, "limit": 1})
     edit("nobody")
     try:
         found = company.ask("audrey", "GET", "/audit/verify", params={"anchor": anchor})
