@@ -92,7 +92,7 @@ def test_a_job_is_stopped_when_nothing_is_left_and_nothing_is_overspent(
     service.wait(payer.api, job, "running")
     pending, _ = payer.used()
     payer.limit(pending)
-    shown = httpx.get(f"{service.url}/metrics", timeout=10).text
+    shown = service.client().get(f"{service.url}/metrics").text
     named = f'account="{payer.budget_id}",period="total",scope="user"'
     assert f"gaelp_budget_limit_micros{{{named}}} {float(pending)}" in shown
     ended = service.wait(payer.api, job)

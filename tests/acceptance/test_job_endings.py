@@ -46,13 +46,6 @@ ENDINGS: dict[str, tuple[dict[str, Any], dict[str, Any], str, str, str]] = {
         "user_error",
         "SIGRTMIN+6",
     ),
-    "has a folder of a long name": (
-        {"working_dir": "/" + "x" * 300},
-        {},
-        "failed",
-        "misconfigured",
-        "is no folder on the node",
-    ),
     "exits hard": (
         {"entrypoint": "trainers:vanish"},
         {"max_retries": 0},
