@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import stat
 import uuid
 
@@ -117,3 +118,25 @@ def test_a_line_of_a_replica_is_kept_with_the_id_of_its_request(service: Service
     finally:
         service.database("start")
     eventually(lambda: asked in service.gaelp("logs").stdout, within_s=30, what="the request is told of")
+
+
+def test_a_client_that_stalls_is_let_go(service: Service) -> None:
+    """One that sends nothing, half a head, half a body; each would else hold on for an hour."""
+    token = service.token("stalled-ann")
+    head = f"POST /api/v1/agents HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
+    begun = {
+        "nothing": b"",
+        "half a head": head.encode(),
+        "half a body": f"{head}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{".encode(),
+    }
+    stalled = {}
+    for name, sent in begun.items():
+        stalled[name] = socket.create_connection(("127.0.0.1", service.port), timeout=120)
+        stalled[name].sendall(sent)
+    answers = {name: connection.recv(1000) for name, connection in stalled.items()}
+    for connection in stalled.values():
+        connection.close()
+    assert answers["nothing"] == b"" or b" 408 " in answers["nothing"]
+    assert b" 408 " in answers["half a head"]
+    assert b" 408 " in answers["half a body"]
+    assert b"did not arrive" in answers["half a body"]
