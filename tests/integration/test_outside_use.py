@@ -6,9 +6,13 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from gaelp_ray.actors.cluster import live_nodes, used_resources, waiting_for_room
-from gaelp_ray.domain.jobs import JobState
+from gaelp_ray.actors.loops import utc_now
+from gaelp_ray.domain.jobs import JobState, NewJob
+from gaelp_ray.domain.requests import Spot
 from gaelp_ray.domain.resources import Resources
 from gaelp_ray.domain.scheduling import WaitCode
+from gaelp_ray.services import submissions
+from tests.builders import ANN
 from tests.integration.plane import Plane
 from tests.service import eventually
 
@@ -27,19 +31,22 @@ def test_a_job_waits_for_what_others_use_and_runs_when_they_leave(plane: Plane) 
     assert ray.get(squatter.sits.remote(), timeout=120)
     eventually(lambda: used_resources()[node.id].cpu_milli == node.total.cpu_milli, what="Ray counts it")
 
-    def answer_of_a_dry_run() -> WaitCode | None:
-        found = ray.get(plane.actors.scheduler.queue_report.remote(1))
-        return next((head.code for head in found.heads), None)
+    agent = plane.agent("trainers:nothing", cpu_milli=node.total.cpu_milli)
 
-    # Long enough to be believed: nothing that the queue ran was there.
-    agent = plane.agent("trainers:nothing", resources=Resources(cpu_milli=node.total.cpu_milli))
+    def dry_run() -> WaitCode | None:
+        new = NewJob(agent.id, "dry", spot=Spot.AVOID)
+        drafted = plane.store.read(submissions.draft, new, by=ANN, now=utc_now(), defaults=plane.defaults)
+        code: WaitCode | None = ray.get(plane.actors.scheduler.dry_run.remote(drafted.job)).code
+        return code
+
+    # It is believed once it has lasted.
+    eventually(lambda: dry_run() is WaitCode.WAITING_FOR_CAPACITY, what="the dry run says that it waits")
     job = plane.submit(agent)
     told = eventually(
         lambda: (now := plane.job(job)).wait_code == WaitCode.WAITING_FOR_CAPACITY and now,
         what=f"it waits: {plane.job(job)}",
     )
     assert "used outside the queue" in (told.wait_message or "")
-    assert answer_of_a_dry_run() is WaitCode.WAITING_FOR_CAPACITY
     assert plane.attempts(job) == []
     ray.kill(squatter)
     assert plane.wait(job).state is JobState.SUCCEEDED
