@@ -82,7 +82,8 @@ class Town:
         return account
 
     def _purse(self, account: Account, campaign: str | None) -> Purse:
-        return Purse(account.id, self.store.read(accounts.chain, account, campaign=campaign), campaign)
+        bound = self.store.read(accounts.chain, account, campaign=campaign)
+        return Purse(account.id, tuple(each.id for each in bound), campaign)
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ class Race:
         for door in sorted({runner.door for runner in self._runners}):
             before = self._count(door)
             eventually(
-                lambda door=door, before=before: self._count(door) > before,  # type: ignore[misc]
+                lambda door=door, before=before: self._all_alive() and self._count(door) > before,  # type: ignore[misc]
                 within_s=HEALED_S,
                 what=f"an answer at the door {door}",
             )
