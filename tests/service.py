@@ -95,7 +95,6 @@ class Service:
     def __init__(self, home: Path, **settings: str) -> None:
         self.home = home
         port, ray_port, dashboard, metrics, client = free_ports(5)
-        self.port, self.metrics_port = port, metrics
         ports = {
             "GAELP_HOME": str(home),
             "GAELP_PORT": str(port),
@@ -104,8 +103,11 @@ class Service:
             "GAELP_METRICS_PORT": str(metrics),
             "GAELP_RAY_CLIENT_PORT": str(client),
         }
-        self.environment = {**os.environ, **QUICK, **settings, **ports}
+        self.environment = {**os.environ, **QUICK, **ports, **settings}
         self.environment.pop("GAELP_TOKEN", None)
+        self.port, self.metrics_port = (
+            int(self.environment[name]) for name in ("GAELP_PORT", "GAELP_METRICS_PORT")
+        )
         self._names = itertools.count(1)
 
     def gaelp(self, *arguments: str, timeout: float = 480, **more: Any) -> subprocess.CompletedProcess[str]:

@@ -158,8 +158,11 @@ def read_input(ctx: TrainingContext) -> dict[str, Any]:
 
 
 def whose_child(_ctx: TrainingContext) -> dict[str, Any]:
-    """Names the Ray worker that runs the attempt."""
-    return {"worker": os.getppid()}
+    """Names the Ray worker that runs the attempt: the nearest process above that Ray has given a title."""
+    import psutil  # noqa: PLC0415
+
+    above = psutil.Process().parents()
+    return {"worker": next(process.pid for process in above if process.cmdline()[0].startswith("ray::"))}
 
 
 def show_packages(ctx: TrainingContext) -> dict[str, Any]:
