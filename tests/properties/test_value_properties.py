@@ -69,7 +69,7 @@ def test_retention_keeps_the_newest_and_the_best_and_no_more(
     gone = expendable(checkpoints, Retention(latest=latest, best=best))  # type: ignore[arg-type]
     kept = [c for c in checkpoints if c not in gone]
     assert len(kept) <= latest + best
-    newest = sorted(checkpoints, key=lambda c: (c.step, c.id), reverse=True)[:latest]  # type: ignore[attr-defined]
+    newest = sorted(checkpoints, key=lambda c: c.id, reverse=True)[:latest]  # type: ignore[attr-defined]
     assert all(c in kept for c in newest)
     rewards = sorted((c.metrics["reward"] for c in checkpoints if c.metrics), reverse=True)  # type: ignore[attr-defined]
     still = sorted((c.metrics["reward"] for c in kept if c.metrics), reverse=True)  # type: ignore[attr-defined]
