@@ -127,7 +127,7 @@ def lease(ctx: TrainingContext) -> dict[str, Any]:
                 break
             spent += 7
             if pause_s:
-                ctx.report({"spent": float(spent), "worker": os.getppid()}, step=number)
+                ctx.report({"spent": float(spent), "worker": ray_worker()}, step=number)
                 time.sleep(pause_s)
     return {"spent": spent, "attempt": ctx.attempt}
 
@@ -139,7 +139,7 @@ def order(ctx: TrainingContext) -> dict[str, Any]:
     for number in range(orders):
         ctx.orders.place(micros, key=f"order-{number}", bid_micros=micros // 10)
         heard |= {each.key: each for each in ctx.orders.reports()}
-        ctx.report({"placed": number + 1.0, "worker": os.getppid()}, step=number + 1)
+        ctx.report({"placed": number + 1.0, "worker": ray_worker()}, step=number + 1)
         time.sleep(float(ctx.hyperparameters.get("pause_s", 0.0)))
     while not ctx.should_stop() and sum(each.final for each in heard.values()) < orders:
         heard |= {each.key: each for each in ctx.orders.reports()}
@@ -158,11 +158,16 @@ def read_input(ctx: TrainingContext) -> dict[str, Any]:
 
 
 def whose_child(_ctx: TrainingContext) -> dict[str, Any]:
-    """Names the Ray worker that runs the attempt: the nearest process above that Ray has given a title."""
+    """Names the Ray worker that runs the attempt."""
+    return {"worker": ray_worker()}
+
+
+def ray_worker() -> int:
+    """The nearest process above this one that Ray has given a title."""
     import psutil  # noqa: PLC0415
 
     above = psutil.Process().parents()
-    return {"worker": next(process.pid for process in above if process.cmdline()[0].startswith("ray::"))}
+    return next(process.pid for process in above if process.cmdline()[0].startswith("ray::"))
 
 
 def show_packages(ctx: TrainingContext) -> dict[str, Any]:
