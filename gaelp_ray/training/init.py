@@ -32,6 +32,7 @@ _LEAVE_S, _PAUSE_S = 0.5, 0.005
 
 def main() -> int:
     control = int(sys.argv[1])
+    os.set_inheritable(control, False)  # the program could speak in our name on it
     _prctl(_SET_CHILD_SUBREAPER, 1)
     inner = os.fork()
     if inner:

@@ -133,20 +133,22 @@ class TrainingProcess:
             return True
         *lines, self._read = (self._read + data).split(b"\n")
         for line in lines:
-            self._take(*line.decode().split())
+            with contextlib.suppress(ValueError):  # no words of the init process
+                self._take(line)
         return True
 
-    def _take(self, word: str, number: str = "0") -> None:
-        if word == "started":
-            self.pid = int(number)
-        elif word == "failed":
-            self._errno = int(number)
-        elif word == "stopped":
-            self.stopped_by = signal_name(int(number))
-        elif word == "continued":
-            self.stopped_by = None
-        elif word == "exit":
-            self.status, self.ended = int(number), True
+    def _take(self, line: bytes) -> None:
+        match line.split():
+            case [b"started", pid]:
+                self.pid = int(pid)
+            case [b"failed", number]:
+                self._errno = int(number)
+            case [b"stopped", number]:
+                self.stopped_by = signal_name(int(number))
+            case [b"continued"]:
+                self.stopped_by = None
+            case [b"exit", status]:
+                self.status, self.ended = int(status), True
 
 
 def _start_init(channel: socket.socket) -> tuple[subprocess.Popen[bytes], socket.socket]:

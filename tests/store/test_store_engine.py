@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from gaelp_ray.domain.errors import Conflict, GaelpError, InvalidInput, NotFound, Unavailable
+from gaelp_ray.domain.errors import Busy, Conflict, GaelpError, InvalidInput, NotFound, Unavailable
 from gaelp_ray.store.engine import Store, translate
 from tests.builders import World, at_once
 from tests.conftest import Sql
@@ -32,8 +32,8 @@ STATES: dict[str, tuple[str | None, bool, type[GaelpError] | None]] = {
     "unique violation": ("23505", False, Conflict),
     "number out of range": ("22003", False, InvalidInput),
     "text that cannot be stored": ("22P05", False, InvalidInput),
-    "serialization failure": ("40001", False, Unavailable),
-    "deadlock": ("40P01", False, Unavailable),
+    "serialization failure": ("40001", False, Busy),
+    "deadlock": ("40P01", False, Busy),
     "connection failure": ("08006", False, Unavailable),
     "too many connections": ("53300", False, Unavailable),
     "disk full": ("53100", False, Unavailable),

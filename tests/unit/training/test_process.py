@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -57,6 +58,27 @@ def test_its_status_is_known_also_to_who_looks_late(tmp_path: Path) -> None:
 def test_a_program_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="No such file or directory"):
         started(tmp_path, "/no/such/program")
+
+
+def test_it_holds_its_channel_and_nothing_else_of_the_service(tmp_path: Path) -> None:
+    channel, theirs = Channel.pair()
+    program = Program(("/bin/sleep", "600"), {"TMPDIR": str(tmp_path)}, str(tmp_path), data_limit_bytes=0)
+    process = TrainingProcess(program, theirs)
+    held = {int(path.name) for path in Path(f"/proc/{process.pid}/fd").iterdir()}
+    process.end()
+    assert held == {0, 1, 2, theirs.fileno()}
+    channel.close()
+    theirs.close()
+
+
+def test_what_is_no_word_of_its_init_process_is_passed_over(tmp_path: Path) -> None:
+    process = shell(tmp_path, "sleep 0.2; exit 3")
+    ours, theirs = socket.socketpair()
+    real, process._control = process._control, ours
+    theirs.sendall(b'{"kind": "end"} 1 2 3\n\xff\nexit\nexit soon\nstopped x\n\n')
+    assert not process.wait(0.1)
+    process._control = real
+    assert finish(process) == 3
 
 
 def test_ending_it_ends_all_that_it_left(tmp_path: Path) -> None:
