@@ -38,6 +38,10 @@ class Departure:
     killed_from_outside: bool = False
     #: It had said its end, did not go within its time, and was ended.
     cut_after_s: float | None = None
+    #: It had its order, so that the job's own code ran.
+    began: bool = True
+    #: Variables or packages of the job's own were there when Python started.
+    own_environment: bool = False
     #: It is a script: one that leaves with 0 has completed, whatever way it left.
     script: bool = False
 
@@ -81,10 +85,23 @@ def of_exit(left: Departure) -> Outcome:
     if status < 0:
         name = signal_name(-status)
         return Outcome(EndCause.USER_ERROR, f"The process died of {name}.", exit_code=status)
+    if not left.began:
+        return _never_began(status, left)
     if status == 0 and left.script:
         return Outcome(EndCause.SUCCESS, result={})
     words = f"The process left with exit code {status} before its entry point returned."
     return Outcome(EndCause.USER_ERROR, words, exit_code=status)
+
+
+def _never_began(status: int, left: Departure) -> Outcome:
+    if left.own_environment:
+        words = (
+            f"Python could not start with the job's environment and left with exit code {status}; the log "
+        )
+        words += "says why. Check `environment_vars` and `requirements`."
+        return Outcome(EndCause.MISCONFIGURED, words, exit_code=status)
+    words = f"Python could not start on the node and left with exit code {status}; the log says why."
+    return Outcome(EndCause.NODE_LOST, words, exit_code=status, unexplained=True)
 
 
 def after_word(word: Outcome, left: Departure) -> Outcome:

@@ -54,8 +54,7 @@ class Capture:
 
     def write(self, line: str) -> None:
         """Add a line of the supervisor's own."""
-        with self._lock:
-            self._pending += self._prefix + f"gaelp: {line}\n".encode(errors="replace")
+        self._accept(self._prefix + f"gaelp: {line}\n".encode(errors="replace"))
 
     def flush(self, send: Callable[[int, bytes], None]) -> None:
         """Send what has come since, as ``send(start_byte, content)``; kept for the next time if it fails."""

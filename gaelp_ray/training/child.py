@@ -20,7 +20,7 @@ import sys
 import threading
 import traceback
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from gaelp_ray.domain.agents import is_script
 from gaelp_ray.domain.errors import BudgetExceeded, Forbidden, GaelpError, Halted
 from gaelp_ray.domain.jobs import EndCause
 from gaelp_ray.domain.ledger import Settle
-from gaelp_ray.domain.results import kept, plain_text
+from gaelp_ray.domain.results import kept, plain_text, type_name
 from gaelp_ray.domain.safety.rewards import RewardClip
 from gaelp_ray.training import refusals
 from gaelp_ray.training.budget import Lease
@@ -176,6 +176,7 @@ def main() -> None:
     channel = Channel(socket.socket(fileno=number))
     order = channel.receive()
     assert order is not None
+    channel.send({"kind": "began"})
     reporter = ChannelReporter(channel)
     threading.Thread(target=reporter.listen, daemon=True).start()
     context = _context(order, reporter)
@@ -198,37 +199,45 @@ def _run(entrypoint: str, context: TrainingContext) -> Ending:
     except Exception as error:
         _print_error()
         return _never_works(entrypoint, error)
+    except BaseException as error:
+        return _raised(entrypoint, error, context)
     try:
         returned = entry(context)
-    except (BudgetExceeded, Halted) as error:
-        return Ending({"cause": EndCause.BUDGET, "message": error.message}, 1)
-    except MemoryError:
-        _print_error()
-        words = "The process could not get the memory it asked for."
-        return Ending({"cause": EndCause.OOM, "message": words}, 1)
-    except SystemExit as leaving:
-        return _exited(leaving.code)
     except BaseException as error:
-        _print_error()
-        return _failed(entrypoint, error, context)
+        return _raised(entrypoint, error, context)
     return _returned(returned)
 
 
-def _failed(entrypoint: str, error: BaseException, context: TrainingContext) -> Ending:
+def _raised(entrypoint: str, error: BaseException, context: TrainingContext) -> Ending:
+    if isinstance(error, SystemExit):
+        return _exited(error.code)
+    if isinstance(error, BudgetExceeded | Halted):
+        return Ending({"cause": EndCause.BUDGET, "message": error.message}, 1)
+    _print_error()
+    if isinstance(error, MemoryError):
+        words = "The process could not get the memory it asked for."
+        return Ending({"cause": EndCause.OOM, "message": words}, 1)
     if isinstance(error, _MISSING) and not context.has_reported:
         return _never_works(entrypoint, error)
     return Ending({"cause": EndCause.USER_ERROR, "message": _say(error)}, 1)
 
 
-def _never_works(entrypoint: str, error: Exception) -> Ending:
+def _never_works(entrypoint: str, error: BaseException) -> Ending:
     """What was never there will not be there for the next attempt either."""
-    words = f"The entry point {entrypoint!r} in the folder {str(Path.cwd())!r}: {_say(error)}"
+    words = f"The entry point {entrypoint!r} in the folder {_folder()!r}: {_say(error)}"
     return Ending({"cause": EndCause.MISCONFIGURED, "message": words}, 1)
 
 
+def _folder() -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109 - text, also of what is no path
+    except OSError:
+        return "(it was removed)"
+
+
 def _returned(returned: Any) -> Ending:
-    if inspect.isawaitable(returned) or inspect.isgenerator(returned) or inspect.isasyncgen(returned):
-        words = f"A training function returns a dict or None; this one returned a {type(returned).__name__}, "
+    if issubclass(type(returned), Awaitable | types.GeneratorType | types.AsyncGeneratorType):
+        words = f"A training function returns a dict or None; this one returned a {type_name(returned)}, "
         words += "and so has not run. Let it be an ordinary function."
         return Ending({"cause": EndCause.MISCONFIGURED, "message": words}, 1)
     result = kept(returned)
@@ -293,7 +302,7 @@ def _exited(code: object) -> Ending:
     try:
         shown = f"{code!r:.300}"
     except Exception:
-        shown = f"a {type(code).__name__}"
+        shown = f"a {type_name(code)}"
     word = {"cause": EndCause.USER_ERROR, "message": f"The job exited with {shown}.", "exit_code": status}
     return Ending(word, code)
 
@@ -314,7 +323,7 @@ def _plain(asked: Lease | Settle) -> dict[str, Any]:
 
 
 def _say(error: BaseException) -> str:
-    return f"{type(error).__name__}: {plain_text(error, most=2000)}"[:2000]
+    return f"{type_name(error)}: {plain_text(error, most=2000)}"[:2000]
 
 
 def _context(order: Mapping[str, Any], reporter: ChannelReporter) -> TrainingContext:

@@ -13,6 +13,11 @@ from gaelp_ray.training import channel
 
 
 @dataclass(frozen=True)
+class Began:
+    """It has its order: from here on the job's own code runs."""
+
+
+@dataclass(frozen=True)
 class Report:
     step: int
     total_steps: int | None
@@ -40,13 +45,15 @@ class End:
     message: Mapping[str, Any]
 
 
-Message = Report | Notice | Asked | End
+Message = Began | Report | Notice | Asked | End
 
 
 def read(line: bytes, *, questions: frozenset[str]) -> Message:
     """The message in a line, ``questions`` being the kinds about money; else raises ``InvalidInput``."""
     message = channel.read(line)
     kind = message.get("kind")
+    if kind == "began":
+        return Began()
     if kind == "report":
         return _report(message)
     if kind == "notice":

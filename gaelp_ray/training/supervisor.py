@@ -124,7 +124,7 @@ class Supervisor:
         self._gone = threading.Event()
         self._over = threading.Event()
         self._last_step = self._notices = 0
-        self._noted_fork = False
+        self._began = self._noted_fork = False
         self._saves: Counter[int] = Counter()
         #: Where it says its end when it has closed its channel. Nobody else knows the name.
         self._letter = workplace.scratch / f"end-{uuid.uuid4()}"
@@ -306,7 +306,9 @@ class Supervisor:
         own["TMPDIR"] = str(self._place.scratch)
         if len(self._members) > 1:
             own |= environment(self._members, self._place.rank)
-        return kept | numeric | dict(self._order.environment_vars) | dict(self._place.secrets) | own
+        given = dict(self._order.environment_vars) | dict(self._place.secrets)
+        given.pop("PYTHONINSPECT", None)  # at its end Python would wait for somebody to type
+        return kept | numeric | given | own
 
     def _start_message(self) -> dict[str, Any]:
         order = self._order
@@ -460,7 +462,9 @@ class Supervisor:
         """One message; raises ``InvalidInput`` for what is none."""
         message = messages.read(line, questions=self._till.questions)
         started = writer is None or writer == self._process.pid
-        if isinstance(message, messages.Report):
+        if isinstance(message, messages.Began):
+            self._began = True
+        elif isinstance(message, messages.Report):
             self._take_report(message)
         elif isinstance(message, messages.Notice):
             self._take_notice(message.words)
@@ -572,6 +576,8 @@ class Supervisor:
             self._process.status,
             killed_from_outside=self._process.killed_from_outside,
             cut_after_s=self._place.exit_grace_s if self._was_cut else None,
+            began=self._began,
+            own_environment=bool(order.environment_vars or self._place.secrets or order.requirements),
             script=is_script(order.entrypoint),
         )
         if self._stop is not None and (ending is None or self._stop is not order.timeout_cause):

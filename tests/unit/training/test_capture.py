@@ -90,3 +90,18 @@ def test_a_piece_that_could_not_be_sent_is_sent_later_and_once(pipe: tuple[IO[by
     capture.flush(take)
     capture.flush(take)
     assert take.taken == b"of the job\ngaelp: of the supervisor\n"
+
+
+def test_lines_of_the_supervisor_count_for_the_limit(pipe: tuple[IO[bytes], IO[bytes]]) -> None:
+    """A job can make it write as many as it likes, by stopping and continuing its process."""
+    reading, writing = pipe
+    capture = Capture(reading, redactor=Redactor([]), limit_bytes=1000)
+    for number in range(10_000):
+        capture.write(f"line {number}")
+    writing.close()
+    capture.finish(PATIENCE_S)
+    take = Taker()
+    capture.flush(take)
+    assert len(take.taken) < 1100
+    assert take.taken.startswith(b"gaelp: line 0\n")
+    assert take.taken.endswith(b"gaelp: line 9999\n")

@@ -70,9 +70,13 @@ def reports(what: str, words: str) -> Way:
 
 
 def environment(words: str, **variables: str) -> Way:
-    return Way("jobs:succeed", MISCONFIGURED, words, order={"environment_vars": variables})
+    exit_code = 1 if words == NO_PYTHON else None
+    return Way(
+        "jobs:succeed", MISCONFIGURED, words, exit_code=exit_code, order={"environment_vars": variables}
+    )
 
 
+NO_PYTHON = "Python could not start with the job's environment"
 NO_NAME = {"A=B": "c"}
 NO_MESSAGE = "what is no message"
 WAYS: dict[str, Way] = {
@@ -142,6 +146,12 @@ WAYS: dict[str, Way] = {
     "raises what is no Exception": fails("raise_base", "GeneratorExit: stop"),
     "raises with stderr closed": fails("raise_with_stderr_closed", "nobody sees the traceback"),
     "raises under a broken hook": fails("hook", "the real reason", logged="the real reason"),
+    "raises what hides its name": fails("raise_nameless", "Nameless: the real reason"),
+    "raises in a folder that is gone": fails(
+        "open_in_a_lost_folder", "(it was removed)", cause=MISCONFIGURED, logged="FileNotFoundError"
+    ),
+    "exits while it is imported": Way("leaves_at_import:run", USER_ERROR, "'no data here'", exit_code=1),
+    "is interrupted while it is imported": Way("interrupts_at_import:run", USER_ERROR, "KeyboardInterrupt"),
     "is asynchronous": fails("asynchronous", "has not run", cause=MISCONFIGURED),
     "is a generator": fails("generate", "has not run", cause=MISCONFIGURED),
     # Streams and descriptors.
@@ -219,8 +229,20 @@ WAYS: dict[str, Way] = {
         "objects",
         {"color": "Color.RED", "point": "Point(x=1)", "path": "/x", "bytes": "b'\\xff'", "set": [1]},
     ),
-    "returns hostile objects": gives("hostile objects", {"odd": "<Unlistable that has no text>"}),
+    "returns hostile objects": gives("hostile objects", {"odd": "<Unlistable that has no text>"}, "cannot"),
     "returns a hostile mapping": gives("a hostile mapping", {}, "cannot be read"),
+    "returns what hides its class": gives(
+        "what hides its class",
+        dict.fromkeys(("alone", "key"), "<Hidden that has no text>") | {"int": 3, "float": 0.5, "k": 1},
+        "cannot be read",
+    ),
+    "returns only what hides its class": gives("only what hides its class", None, "not Hidden", "cannot"),
+    "returns a mapping of odd items": gives("odd items", {"m": "{}"}, "cannot be read"),
+    "returns what is listed as something else for ever": gives("endless lists", None, "nested more than 50"),
+    "returns shared lists": gives("shared lists", {"small": 1}, "more than 500,000 values"),
+    "returns many shared lists": gives(
+        "many shared lists", {}, "more than", "more than", "more than", "more than", "more than"
+    ),
     "returns a list": gives("a list", {"returned": [1, 2]}, "returns a dict or None, not list"),
     "returns text": gives("text", {"returned": "fine"}, "returns a dict or None, not str"),
     "returns far too much": gives("far too much", {"small": 1}, "'weights' was left out"),
@@ -254,6 +276,10 @@ WAYS: dict[str, Way] = {
     "has a variable with half a character": environment("must be text", A="\ud800"),
     "has too large variables": environment("Argument list too long", A="x" * 200_000),
     "has a variable with a name that is none": environment("'A=B' cannot be set", **NO_NAME),
+    "has a hash seed that is none": environment(NO_PYTHON, PYTHONHASHSEED="bogus"),
+    "has an encoding that is none": environment(NO_PYTHON, PYTHONIOENCODING="nope"),
+    "has an allocator that is none": environment(NO_PYTHON, PYTHONMALLOC="nope"),
+    "would wait for commands": done("close_stdout", order={"environment_vars": {"PYTHONINSPECT": "1"}}),
     "has no PATH": Way(
         "endings:give",
         SUCCESS,

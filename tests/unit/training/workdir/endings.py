@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -146,6 +147,27 @@ def raise_surrogate(_ctx: TrainingContext) -> None:
 
 def raise_group(_ctx: TrainingContext) -> None:
     raise ExceptionGroup("two", [ValueError("a"), TypeError("b")])
+
+
+class Shy(type):
+    @property
+    def __name__(cls) -> str:  # type: ignore[override]
+        raise ValueError("no name")
+
+
+class Nameless(Exception, metaclass=Shy):
+    pass
+
+
+def raise_nameless(_ctx: TrainingContext) -> None:
+    raise Nameless("the real reason")
+
+
+def open_in_a_lost_folder(_ctx: TrainingContext) -> None:
+    folder = Path(tempfile.mkdtemp())
+    os.chdir(folder)
+    folder.rmdir()
+    Path("model.bin").read_bytes()
 
 
 def raise_base(_ctx: TrainingContext) -> None:
@@ -453,6 +475,60 @@ class Uncountable(dict):  # type: ignore[type-arg]
         raise ValueError("no items")
 
 
+class Hidden:
+    """Whatever is asked of it fails."""
+
+    @property
+    def __class__(self) -> Any:
+        raise ValueError("no class")
+
+    @__class__.setter
+    def __class__(self, value: Any) -> None:
+        raise ValueError("no class")
+
+    def __repr__(self) -> str:
+        raise ValueError("no text")
+
+
+class OddItems(dict):  # type: ignore[type-arg]
+    def items(self) -> Any:
+        return [1, 2, 3]
+
+
+class OddInt(int):
+    def __int__(self) -> int:
+        raise ValueError("no number")
+
+
+class OddFloat(float):
+    def __float__(self) -> float:
+        raise ValueError("no number")
+
+
+class OddText(str):
+    def __len__(self) -> int:
+        raise ValueError("no length")
+
+
+class Lists:
+    """Each says that it is a list of the other."""
+
+    def tolist(self) -> Any:
+        return OtherLists()
+
+
+class OtherLists:
+    def tolist(self) -> Any:
+        return Lists()
+
+
+def _shared(times: int) -> list[Any]:
+    found: list[Any] = []
+    for _ in range(times):
+        found = [found, found]
+    return found
+
+
 def _cycle() -> dict[str, Any]:
     found: dict[str, Any] = {"a": 1}
     found["self"] = found
@@ -483,6 +559,18 @@ RESULTS: dict[str, Callable[[], Any]] = {
     },
     "hostile objects": lambda: {"odd": Unlistable()},
     "a hostile mapping": lambda: Uncountable(a=1),
+    "what hides its class": lambda: {
+        "alone": Hidden(),
+        "key": Hidden(),
+        "int": OddInt(3),
+        "float": OddFloat(0.5),
+        OddText("k"): 1,
+    },
+    "only what hides its class": Hidden,
+    "odd items": lambda: {"m": OddItems()},
+    "endless lists": lambda: {"lists": Lists()},
+    "shared lists": lambda: {"large": _shared(24), "small": 1},
+    "many shared lists": lambda: {str(number): _shared(30) for number in range(50)},
     "a list": lambda: [1, 2],
     "text": lambda: "fine",
     "far too much": lambda: {"small": 1, "weights": list(range(400_000))},

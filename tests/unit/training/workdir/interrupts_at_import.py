@@ -1,0 +1,3 @@
+"""A module that is interrupted before it is whole."""
+
+raise KeyboardInterrupt
