@@ -6,14 +6,15 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Path, Query, Response
-from pydantic import Field
+from pydantic import AfterValidator
 
+from gaelp_ray.domain import names
 from gaelp_ray.services import platforms as service
 from serve_app.auth import Caller
 from serve_app.context import context
 from serve_app.respond import json_response
 from serve_app.routers.api import api_router
-from serve_app.schemas.common import Instant, printable
+from serve_app.schemas.common import Instant, by
 from serve_app.schemas.platforms import (
     BookedList,
     BookedOut,
@@ -26,12 +27,15 @@ from serve_app.schemas.platforms import (
 
 router = api_router("/platforms", tag="platforms")
 
-Name = Annotated[str, Field(min_length=1, max_length=100), printable(100), Path()]
+Name = Annotated[str, AfterValidator(by(names.platform)), Path(description="In whatever case it is written.")]
 
 
 @router.post("/{name}/reports", response_model=ReceivedOut)
 async def receive_reports(name: Name, body: ReportsIn, caller: Caller) -> Response:
-    """Store reports as they come, late, twice or in the wrong order. Operators only."""
+    """Store reports as they come, late, twice or in the wrong order. Operators only.
+
+    An order is of the platform that reported it first; a report of it from another one is refused.
+    """
     reports = [each.report(name) for each in body.reports]
     new = await context().transact(service.receive, reports, by=caller, now=datetime.now(UTC))
     return json_response(ReceivedOut(received=len(reports), new=new))
