@@ -83,7 +83,6 @@ def differences(
     """
     roles.require(connection, Role.OPERATOR, Role.AUDITOR, by=by)
     periods.check(since, until)
-    periods.begun(since, now)
     return _compare(connection, platform, since, until, now, placed).mismatches
 
 
@@ -106,7 +105,6 @@ def book(
     """
     roles.require(tx, Role.OPERATOR, by=by)
     periods.check(since, until)
-    periods.begun(since, now)
     since -= instants.LEEWAY
     holds = _compare(tx, platform, since, until, now).holds
     account_store.lock(tx, {i for held in holds.values() for i in held.account_ids})

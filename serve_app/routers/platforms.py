@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Path, Query, Response
 from pydantic import AfterValidator
 
-from gaelp_ray.domain import names
+from gaelp_ray.domain import names, periods
 from gaelp_ray.services import platforms as service
 from serve_app.auth import Caller
 from serve_app.context import context
@@ -55,12 +55,14 @@ async def list_differences(
 
     Orders that are `placed` are found too where the platform says nothing of them. Operators and auditors.
     """
+    now = datetime.now(UTC)
+    periods.begun(since, now)
     found = await context().read(
         service.differences,
         name,
         since=since,
         until=until,
-        now=datetime.now(UTC),
+        now=now,
         placed=placed or (),
         by=caller,
     )
@@ -70,7 +72,9 @@ async def list_differences(
 @router.post("/{name}/reconcile", response_model=BookedList)
 async def reconcile(name: Name, body: PeriodIn, caller: Caller) -> Response:
     """Settle and correct the ledger to what the platform reports; again nothing changes. Operators only."""
+    now = datetime.now(UTC)
+    periods.begun(body.since, now)
     outcomes = await context().transact(
-        service.book, name, since=body.since, until=body.until, now=datetime.now(UTC), by=caller
+        service.book, name, since=body.since, until=body.until, now=now, by=caller
     )
     return json_response(BookedList.model_construct(items=[BookedOut.of(each) for each in outcomes]))
