@@ -5,12 +5,14 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
-PAGE = "/docs"
+from serve_app.route import Route, check_query
+
+PAGE, DESCRIPTION = "/docs", "/openapi.json"
 _ASSETS = f"{PAGE}/assets"
 #: Swagger UI, as a package brings it.
 _SWAGGER = Path(str(files("fastapi_offline"))) / "static"
@@ -24,7 +26,7 @@ _POLICY = (
 def install(app: FastAPI) -> None:
     """Add the page; ``app`` was made without FastAPI's own, which load their scripts from the internet."""
     page = get_swagger_ui_html(
-        openapi_url=(app.openapi_url or "").lstrip("/"),
+        openapi_url=DESCRIPTION[1:],
         title=f"{app.title} API",
         swagger_js_url=f"{_ASSETS[1:]}/swagger-ui-bundle.js",
         swagger_css_url=f"{_ASSETS[1:]}/swagger-ui.css",
@@ -34,12 +36,20 @@ def install(app: FastAPI) -> None:
     )
     page.headers["Content-Security-Policy"] = _POLICY
 
-    @app.get(PAGE, include_in_schema=False)
+    router = APIRouter(route_class=Route)
+
+    async def describe(request: Request) -> JSONResponse:
+        check_query(request, {})
+        return JSONResponse(app.openapi())
+
+    @router.get(PAGE, include_in_schema=False)
     async def show() -> HTMLResponse:
         return page
 
-    @app.get("/redoc", include_in_schema=False)
+    @router.get("/redoc", include_in_schema=False)
     async def elsewhere() -> RedirectResponse:
         return RedirectResponse(PAGE)
 
+    app.add_route(DESCRIPTION, describe, include_in_schema=False)
+    app.router.routes.extend(router.routes)
     app.mount(_ASSETS, StaticFiles(directory=_SWAGGER), name="docs")

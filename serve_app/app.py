@@ -64,6 +64,7 @@ def create_app(*, body_limit_bytes: int) -> FastAPI:
         title="gaelp-ray",
         version=__version__,
         summary="Register advertising agents, train them on Ray, watch them learn.",
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         # A redirect would go to whatever host the request named.

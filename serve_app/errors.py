@@ -49,8 +49,8 @@ TITLES = {
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "5"}, 503: {"Retry-After": "1"}}
 #: The fact of an error that says in how many seconds to try again.
 RETRY_AFTER = "retry_after_s"
-#: Facts named in an answer must never be large, or a mirror for what was sent.
-_MAX_ERRORS = 20
+#: No answer is large, or a mirror for what was sent: facts of one kind, and characters of a text.
+_MAX_FACTS, _MAX_STEP, _MAX_TEXT, _MAX_DETAIL = 20, 100, 500, 4000
 
 
 def status_of(error: errors.GaelpError) -> int:
@@ -76,7 +76,24 @@ def of_error(error: errors.GaelpError) -> Response:
 
 def _body(status: int, code: str, detail: str, more: dict[str, Any]) -> dict[str, Any]:
     title = TITLES.get(status, "Error")
-    return {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail} | more
+    told = {name: _bounded(fact) for name, fact in more.items()}
+    detail = _cut(detail, _MAX_DETAIL)
+    return {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail} | told
+
+
+def _bounded(fact: Any) -> Any:
+    """A fact as an answer tells it: the beginning of what is long."""
+    if isinstance(fact, str):
+        return _cut(fact, _MAX_TEXT)
+    if isinstance(fact, dict):
+        return {key: _bounded(fact[key]) for key in list(fact)[:_MAX_FACTS]}
+    if isinstance(fact, list | tuple):
+        return [_bounded(each) for each in fact[:_MAX_FACTS]]
+    return fact
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def install(app: FastAPI) -> None:
@@ -95,14 +112,16 @@ async def _domain(request: Request, error: Exception) -> Response:
 
 async def _validation(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    shown = error.errors()[:_MAX_ERRORS]
-    found = [
-        {"field": ".".join(str(part) for part in e["loc"][1:]) or str(e["loc"][0]), "problem": e["msg"]}
-        for e in shown
-    ]
+    shown = error.errors()[:_MAX_FACTS]
+    found = [{"field": _field(e["loc"]), "problem": _cut(e["msg"], _MAX_TEXT)} for e in shown]
     first, colon = found[0], "" if shown[0]["type"] == REFUSED else ":"
     detail = f"`{first['field']}`{colon} {first['problem']}."
     return problem(422, errors.InvalidInput.code, detail, errors=found)
+
+
+def _field(place: tuple[int | str, ...]) -> str:
+    steps = [_cut(str(part), _MAX_STEP) for part in place]
+    return _cut(".".join(steps[1:]) or steps[0], _MAX_TEXT)
 
 
 async def _http(_request: Request, error: Exception) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gaelp_ray.domain import names
 from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.errors import InvalidInput, NotFound
 from gaelp_ray.domain.ledger import MAX_KEY
@@ -17,7 +18,7 @@ def stored(caller: Principal, key: str) -> str:
     most = MAX_KEY - _ROOM - len(begin)
     if not 0 < len(key) <= most:
         raise InvalidInput(f"`key` must be a text of 1 to {most} printable characters.")
-    return begin + key
+    return begin + names.hold_key(key)
 
 
 def meant(caller: Principal, key: str) -> tuple[str, str]:

@@ -32,7 +32,7 @@ from tests.builders import a_node
 
 SECRET = "a-secret-of-this-replica-" + "x" * 32
 #: Paths that are not under /api/v1.
-_ELSEWHERE = ("/api/", "/health", "/ready", "/metrics", "/live", "/openapi.json", "//")
+_ELSEWHERE = ("/api/", "/health", "/ready", "/metrics", "/live", "/openapi.json", "/docs", "/redoc", "//")
 NODE = a_node("node-1", cpu=8, memory_gib=32, gpu=1)
 
 

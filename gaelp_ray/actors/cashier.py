@@ -43,7 +43,7 @@ from gaelp_ray.services import accounts, agents, ledger, members, platforms, swi
 from gaelp_ray.services.reviews import Admission, Reported, admitted
 from gaelp_ray.store.engine import Store
 from gaelp_ray.training.budget import Lease, booking, check_job_key, refusals
-from gaelp_ray.training.orders import Proposal, Ruling, Standing, margin_micros, order_prefix
+from gaelp_ray.training.orders import Proposal, Ruling, Standing, margin_micros, order_prefix, spelled
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +113,7 @@ class Cashier:
     async def admit(self, order: LaunchOrder, proposal: Proposal, standing: Standing) -> Ruling:
         """Take an order of real money through the gate; raises the refusal."""
         _require(order, Money.REAL)
+        proposal = spelled(proposal)
         amount = whole_micros(proposal.amount_micros)
         action = Action(
             agent_id=order.agent_id,

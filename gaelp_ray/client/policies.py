@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from gaelp_ray.client.http import Http
 from gaelp_ray.client.models import Page
-from gaelp_ray.client.pages import WHOLE_PAGE, each, read_items, read_page
+from gaelp_ray.client.pages import WHOLE_PAGE, each, read_page
 from gaelp_ray.client.wire import read
 from gaelp_ray.domain.safety.policies import Attach
 
@@ -101,7 +101,8 @@ class Policies:
 
     def binding(self, agent_id: int) -> tuple[Policy, ...]:
         """All that an agent must keep."""
-        return read_items(Policy, self._http.get(f"/agents/{agent_id}/policies"))
+        path = f"/agents/{agent_id}/policies"
+        return tuple(each(lambda cursor: read_page(Policy, self._http.get(path, cursor=cursor))))
 
     def dry_run(
         self,

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from gaelp_ray.domain import ids, names, subjects
 from gaelp_ray.domain.access import Principal, person
 from gaelp_ray.domain.errors import Conflict, Forbidden, InvalidInput, NotEligible
 from gaelp_ray.domain.ledger import MAX_REASON, check_currency
@@ -45,15 +46,15 @@ class ApprovalState(StrEnum):
 
 #: What approvals may be asked for, and what is to be done there.
 _SUBJECTS = {
-    Purpose.SPEND: (re.compile(r"agent [1-9]\d{0,18}"), "`agent 7`"),
-    Purpose.PROMOTION: (re.compile(r"version [1-9]\d{0,18}"), "`version 12`"),
+    Purpose.SPEND: (frozenset({"agent"}), "`agent 7`"),
+    Purpose.PROMOTION: (frozenset({"version"}), "`version 12`"),
     Purpose.LIMIT: (
-        re.compile(r"(account|agent) [1-9]\d{0,18}"),
+        frozenset({"account", "agent"}),
         "`account 3`, or `agent 7` for a budget in another currency",
     ),
-    Purpose.POLICY: (re.compile(r"policy .+"), "`policy caps`"),
+    Purpose.POLICY: (frozenset({"policy"}), "`policy caps`"),
 }
-_CHANGE = re.compile(r"(attach [1-9]\d{0,9} to|detach from) (agent [1-9]\d{0,18}|type [a-z_]+|global)")
+_CHANGE = re.compile(r"(attach [1-9][0-9]{0,9} to|detach from) (?P<place>agent .+|type [a-z_]+|global)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,12 +90,16 @@ class NewApproval:
 
     def _check_scope(self) -> None:
         """An approval is good for exactly one thing, so it says which."""
-        form, example = _SUBJECTS[self.purpose]
-        if form.fullmatch(self.subject) is None:
+        kinds, example = _SUBJECTS[self.purpose]
+        kind, _, name = self.subject.partition(" ")
+        if kind not in kinds or not name:
             raise InvalidInput(
                 f"`subject` of an approval for {self.purpose} reads like {example}; got "
                 f"{self.subject[:60]!r}."
             )
+        subjects.read(self.subject)
+        if self.purpose is Purpose.POLICY:
+            names.label(name, field="subject")
         if self.purpose in {Purpose.SPEND, Purpose.LIMIT} and self.amount_micros is None:
             raise InvalidInput(
                 f"An approval for {self.purpose} names the most that it is good for: give `amount_micros` "
@@ -112,11 +117,17 @@ class NewApproval:
                 "`change` is given for a policy, and only there: what is to be done, such as "
                 "'attach 2 to global' or 'detach from agent 7'."
             )
-        if self.change is not None and _CHANGE.fullmatch(self.change) is None:
+        if self.change is not None and not _is_change(self.change):
             raise InvalidInput(
                 "`change` must read like 'attach 2 to global', 'attach 1 to type real_deployment' or "
                 f"'detach from agent 7'; got {self.change[:60]!r}."
             )
+
+
+def _is_change(change: str) -> bool:
+    found = _CHANGE.fullmatch(change)
+    kind, _, name = (found["place"] if found else "").partition(" ")
+    return found is not None and (kind != "agent" or ids.known(name) is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,7 +293,7 @@ def lacking(
 def _faults(
     approval: Approval, need: Need, electorate: Electorate, now: datetime, by: str | None
 ) -> Iterator[str]:
-    if (approval.purpose, approval.subject) != (need.purpose, need.subject):
+    if approval.purpose is not need.purpose or not subjects.same(approval.subject, need.subject):
         yield f"is for {approval.purpose} of {approval.subject}"
     if (approval.period, approval.change) != (need.period, need.change):
         named = approval.change or (f"the {approval.period} limit" if approval.period else "nothing exactly")

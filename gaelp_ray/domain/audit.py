@@ -16,7 +16,7 @@ from typing import Any
 
 from gaelp_ray.domain.errors import InvalidInput
 
-_SEAL = re.compile(r"[0-9]{1,18}:[0-9a-f]{64}\Z")
+_SEAL = re.compile(r"(?:0|[1-9][0-9]{0,17}):[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Seal:
     @staticmethod
     def read(text: str) -> Seal:
         """From ``SEQ:HASH``, as it is kept elsewhere; raises ``InvalidInput``."""
-        if not _SEAL.match(text):
+        if not _SEAL.fullmatch(text):
             raise InvalidInput("An anchor must be SEQ:HASH, as a verification of the audit gives it.")
         seq, _, found = text.partition(":")
         return Seal(int(seq), found)

@@ -15,6 +15,8 @@ from gaelp_ray.domain.errors import InvalidInput
 MAX_USER = 128
 MAX_TEAM = 128
 MAX_CAMPAIGN = 200
+MAX_CATEGORY = 100
+MAX_PLATFORM = 100
 #: Who acts when the service acts by itself; no user is called so.
 SYSTEM_USER = "system"
 #: What begins so belongs to the service.
@@ -29,11 +31,16 @@ _UNSEEN = re.compile(
 _NOT_IN_PATHS = re.compile(r"[/?#%\\]|\A[.]{1,2}\Z|\A[*]\Z")
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._ -]{0,126}[A-Za-z0-9._-])?")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
+_REGION = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")
 
 
 def canonical(name: str) -> str:
-    """The form in which names are compared (Unicode 15, section 3.13, compatibility caseless matching)."""
-    folded = unicodedata.normalize("NFKC", name).casefold()
+    """The form in which names are compared (Unicode 15, section 3.13, compatibility caseless matching).
+
+    Folded as D146 says, and then written as names have always been kept, so that those are found by it.
+    """
+    folded = unicodedata.normalize("NFD", name).casefold()
+    folded = unicodedata.normalize("NFKD", folded).casefold()
     return unicodedata.normalize("NFKC", folded).casefold().strip()
 
 
@@ -57,6 +64,37 @@ def team(name: object, *, field: str = "team") -> str:
 
 def campaign(name: object, *, field: str = "campaign") -> str:
     return _canonical(name, most=MAX_CAMPAIGN, field=field)
+
+
+def platform(name: object, *, field: str = "platform") -> str:
+    """The canonical name of an ad platform."""
+    return _in_path(_folded(name, most=MAX_PLATFORM, field=field), field=field)
+
+
+def category(name: object, *, field: str = "categories") -> str:
+    """The canonical name of what is advertised, as policies and actions name it."""
+    return _folded(name, most=MAX_CATEGORY, field=field)
+
+
+def region(code: object, *, field: str = "region") -> str:
+    """The code of a country or a part of one, in capitals."""
+    found = code.upper() if isinstance(code, str) and code.isascii() else ""
+    if not _REGION.fullmatch(found):
+        raise InvalidInput(
+            f"`{field}` must be an ISO 3166 code such as 'DE' or 'US-CA'; got {code!r:.40}.", field=field
+        )
+    return found
+
+
+def hold_key(key: str, *, field: str = "key") -> str:
+    """A key that its address leads to: a step '.' or '..' of an address leads elsewhere."""
+    if any(step in {".", ".."} for step in key.replace("\\", "/").split("/")):
+        raise InvalidInput(
+            f"`{field}` is a part of addresses, so no part of it between slashes is '.' or '..'; "
+            f"got {key!r:.140}.",
+            field=field,
+        )
+    return key
 
 
 def label(name: object, *, field: str = "name") -> str:
@@ -85,15 +123,20 @@ def version(name: object, *, field: str = "version") -> str:
 
 
 def _canonical(name: object, *, most: int, field: str) -> str:
+    found = _folded(name, most=most, field=field)
+    if _is_reserved(found):
+        raise InvalidInput(
+            f"`{field}` may not be {SYSTEM_USER!r} nor begin with {RESERVED!r}; these are the service's own.",
+            field=field,
+        )
+    return found
+
+
+def _folded(name: object, *, most: int, field: str) -> str:
     found = canonical(name) if isinstance(name, str) and len(name) <= 4 * most else ""
     if not 0 < len(found) <= most or not found.isprintable() or _UNSEEN.search(found):
         raise InvalidInput(
             f"`{field}` must be a name of 1 to {most} characters, all of them printable; got {name!r:.140}.",
-            field=field,
-        )
-    if _is_reserved(found):
-        raise InvalidInput(
-            f"`{field}` may not be {SYSTEM_USER!r} nor begin with {RESERVED!r}; these are the service's own.",
             field=field,
         )
     return found

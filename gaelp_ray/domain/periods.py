@@ -23,9 +23,16 @@ def meant(
     begin = moment(since, field="since")
     if until is not None:
         check(begin, until)
-    if begin > now + LEEWAY:
-        raise InvalidInput(f"`since` lies in the future, {begin.isoformat()}; nothing has happened then.")
+    begun(begin, now)
     return begin, max(begin, end)
+
+
+def begun(since: datetime | None, now: datetime) -> None:
+    """Raise ``InvalidInput`` for a period that begins in the future."""
+    if since is not None and since > now + LEEWAY:
+        raise InvalidInput(
+            f"`since` lies in the future, {since.isoformat()}; nothing has happened then.", field="since"
+        )
 
 
 def check(since: datetime, until: datetime) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from gaelp_ray.domain import names
 from gaelp_ray.domain.errors import InvalidInput
 from gaelp_ray.domain.ledger import check_currency, moment
 from gaelp_ray.domain.money import MAX_MICROS, whole_micros
@@ -37,6 +38,7 @@ class Order:
 class DeliveryReport:
     """What an order has cost so far. Of several, the one with the highest number counts."""
 
+    #: In canonical form, however it was written.
     platform: str
     order_key: str
     #: Grows with each report of an order, from 1.
@@ -56,6 +58,7 @@ class DeliveryReport:
             raise InvalidInput("`number` must be a whole number of at least 1.")
         check_currency(self.currency)
         moment(self.reported_at, field="reported_at")
+        object.__setattr__(self, "platform", names.canonical(self.platform))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -21,7 +21,8 @@ class Mismatch:
 
     ``unknown``: no hold has its key. ``currency``: it was paid in another. ``over_delivery``: more was
     delivered than was held. ``differs``: another amount was booked. ``open``: the last report is in, the hold
-    is not resolved. ``unreported``: money was spent, and the platform says nothing of it.
+    is not resolved. ``unreported``: money was spent, and the platform says nothing of it. ``other_platform``:
+    another platform reported it first, so this one's reports are not booked.
     """
 
     kind: str
@@ -66,10 +67,17 @@ def reconcile(
     now: datetime,
     *,
     corrected: Mapping[str, Corrected] | None = None,
+    of_others: Collection[str] = (),
 ) -> list[Mismatch]:
-    """Every order on which platform and ledger differ, by key; empty where they agree."""
+    """Every order on which platform and ledger differ, by key; empty where they agree.
+
+    ``of_others``: orders that other platforms reported first.
+    """
     counted, beside = latest(reports), corrected or {}
-    found = [_compare(report, holds.get(key), beside.get(key, _NEVER)) for key, report in counted.items()]
+    found = [
+        _compare(report, holds.get(key), beside.get(key, _NEVER), key in of_others)
+        for key, report in counted.items()
+    ]
     found += [
         _unreported(held, beside.get(key, _NEVER), now) for key, held in holds.items() if key not in counted
     ]
@@ -122,9 +130,11 @@ def booked(held: HeldMoney) -> int:
     return held.posted_micros if held.reported_micros is None else held.reported_micros
 
 
-def _compare(report: DeliveryReport, held: HeldMoney | None, corrected: Corrected) -> Mismatch | None:
+def _compare(
+    report: DeliveryReport, held: HeldMoney | None, corrected: Corrected, of_another: bool
+) -> Mismatch | None:
     spent = corrected.micros + (0 if held is None else booked(held))
-    kind = _kind(report, held, spent)
+    kind = "other_platform" if of_another else _kind(report, held, spent)
     if kind is None:
         return None
     return Mismatch(kind, report.order_key, report.campaign, report.cost_micros, spent, report.number)

@@ -68,16 +68,22 @@ def zones() -> frozenset[str]:
     return frozenset(listed) - {_NO_PLACE}
 
 
-@lru_cache(maxsize=1024)
-def zone(name: str) -> ZoneInfo:
-    """The IANA time zone; raises ``InvalidInput`` for a name that is none.
+def zone_name(name: object, *, field: str = "timezone") -> str:
+    """The name of an IANA time zone; raises ``InvalidInput`` for a name that is none.
 
     Names that mean another place on another machine, such as ``localtime``, are none.
     """
     if not isinstance(name, str) or name not in zones():
         raise InvalidInput(
-            f"`timezone` must be an IANA name such as 'Europe/Berlin'; got {str(name)[:64]!r}."
+            f"`{field}` must be an IANA name such as 'Europe/Berlin'; got {str(name)[:64]!r}.", field=field
         )
+    return name
+
+
+@lru_cache(maxsize=1024)
+def zone(name: str) -> ZoneInfo:
+    """The IANA time zone; raises ``InvalidInput`` for a name that is none."""
+    zone_name(name)
     with files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as file:
         return ZoneInfo.from_file(file, key=name)
 

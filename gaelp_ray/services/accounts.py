@@ -34,8 +34,12 @@ def open_account(tx: Connection, new: NewAccount, *, now: datetime, by: Principa
     simulation agent, ``NotFound`` for an agent that does not exist.
     """
     check_opening(new, _agent_type(tx, new.subject) if new.scope is Scope.AGENT else None)
-    added = account_store.add(tx, new, now=now)
     account = account_store.find(tx, new)
+    added = False
+    if account is None:
+        audit.number(tx)
+        added = account_store.add(tx, new, now=now)
+        account = account_store.find(tx, new)
     assert account is not None
     if added:
         audit.record(tx, "account.open", f"account {account.id}", by=by, now=now, after=asdict(new))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import Connection
 
 from gaelp_ray.domain import approvals as rules
+from gaelp_ray.domain import subjects
 from gaelp_ray.domain.access import SYSTEM, Principal
 from gaelp_ray.domain.approvals import Approval, Electorate, Need, NewApproval, Purpose
 from gaelp_ray.domain.errors import NotFound
 from gaelp_ray.domain.roles import Role
 from gaelp_ray.services import audit, roles, stakes
 from gaelp_ray.store import approvals as approval_store
+from gaelp_ray.store import policies as policy_store
 from gaelp_ray.store import roles as role_store
 
 #: Approvals that a refusal says something about.
@@ -20,7 +23,9 @@ _TOLD = 3
 
 
 def request(tx: Connection, new: NewApproval, *, by: Principal, now: datetime) -> Approval:
-    """Ask other people to approve something."""
+    """Ask other people to approve something. A policy is named as it was first written, in whatever case."""
+    new = replace(new, subject=_spelled(tx, new.subject))
+    audit.number(tx)
     approval = approval_store.add(tx, new, by=by.user, now=now)
     after = {
         "purpose": new.purpose,
@@ -118,11 +123,17 @@ def page(
     limit: int,
 ) -> list[Approval]:
     """In the order in which they were asked for: the caller's, or for who has a role all."""
+    subject = None if subject is None else _spelled(connection, subjects.read(subject))
     requested_by = None if _sees_all(connection, by) else by.user
     found = approval_store.page(
         connection, purpose=purpose, subject=subject, requested_by=requested_by, after=after, limit=limit
     )
     return [approval.at(now) for approval in found]
+
+
+def _spelled(connection: Connection, subject: str) -> str:
+    name = subjects.policy(subject)
+    return subject if name is None else f"policy {policy_store.spelled(connection, name)}"
 
 
 def _lacking(

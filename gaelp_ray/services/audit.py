@@ -9,10 +9,12 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from gaelp_ray.domain import names, subjects
 from gaelp_ray.domain.access import SYSTEM, Principal
 from gaelp_ray.domain.audit import GENESIS, Break, Record, Seal, Sealed, breaks, canonical
 from gaelp_ray.domain.roles import Role, require
 from gaelp_ray.store import audit as audit_store
+from gaelp_ray.store import policies as policy_store
 from gaelp_ray.store import roles as role_store
 
 #: What a proof lists; a chain that was broken once may be broken everywhere.
@@ -37,6 +39,15 @@ def record(
     return audit_store.add(
         tx, Record(now, by.user, action, subject, canonical(before), canonical(after), by.request_id)
     )
+
+
+def number(tx: Connection) -> None:
+    """Take the turn of ``record`` now, before an id is drawn for what will be recorded.
+
+    Such ids are in the order of commits, so who reads a list on from the last id misses nothing that was
+    under way meanwhile.
+    """
+    audit_store.lock(tx)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +91,32 @@ def page(
     after: int = 0,
     limit: int,
 ) -> list[Sealed]:
-    """Records with numbers above ``after``, in order. Needs the role of an auditor."""
+    """Records with numbers above ``after``, in order. Needs the role of an auditor.
+
+    Actors and subjects are found in the form in which they are kept, and as they are written here: the oldest
+    records are kept as they were written.
+    """
     _require_auditor(connection, by)
-    return audit_store.page(connection, subject=subject, actor=actor, action=action, after=after, limit=limit)
+    return audit_store.page(
+        connection,
+        subjects=None if subject is None else {subject, _spelled(connection, subjects.read(subject))},
+        actors=None if actor is None else {actor, names.canonical(actor)},
+        action=action,
+        after=after,
+        limit=limit,
+    )
 
 
 def export(connection: Connection, *, by: Principal) -> Iterator[Sealed]:
     """The whole chain, to be kept elsewhere. Needs the role of an auditor."""
     _require_auditor(connection, by)
     return audit_store.chain(connection)
+
+
+def _spelled(connection: Connection, subject: str) -> str:
+    """A version of a policy, ``policy caps@2``, by the name as it was first written."""
+    name, at, version = (subjects.policy(subject) or "").rpartition("@")
+    return f"policy {policy_store.spelled(connection, name)}@{version}" if at else subject
 
 
 def _require_auditor(connection: Connection, by: Principal) -> None:

@@ -203,7 +203,7 @@ def page(
     found = account_store.page(
         connection,
         scope=scope,
-        subject=None if subject is None else names.canonical(subject),
+        subject=None if subject is None else _subject(scope, subject),
         money=money,
         reader=reader,
         after=after,
@@ -258,6 +258,13 @@ def _operates(connection: Connection, by: Principal) -> bool:
 def _owner(connection: Connection, subject: str) -> str | None:
     agent_id = ids.known(subject)
     return None if agent_id is None else agent_store.owner(connection, agent_id)
+
+
+def _subject(scope: Scope | None, subject: str) -> str:
+    """As it is kept; raises ``InvalidInput`` for an agent that is not named by its id."""
+    if scope is Scope.AGENT:
+        return str(ids.read(subject, field="subject"))
+    return names.canonical(subject)
 
 
 def _team(connection: Connection, user: str) -> str | None:

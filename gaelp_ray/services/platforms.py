@@ -8,9 +8,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from gaelp_ray.domain import instants, periods
+from gaelp_ray.domain import instants, names, periods
 from gaelp_ray.domain.access import SYSTEM, Principal
-from gaelp_ray.domain.errors import InvalidInput
+from gaelp_ray.domain.errors import Conflict, InvalidInput
 from gaelp_ray.domain.ledger import HeldMoney, Outcome, Receipt
 from gaelp_ray.domain.money import MAX_AMOUNT_MICROS
 from gaelp_ray.domain.platforms import DeliveryReport, Placements
@@ -28,9 +28,15 @@ def receive(
 ) -> int:
     """Store reports as they come; those that were received before are left. Returns how many are new.
 
-    Needs the role of an operator. Raises ``InvalidInput`` for a cost that the ledger could not book.
+    Needs the role of an operator. Raises ``InvalidInput`` for a cost that the ledger could not book. Of
+    what people bring it refuses what is of the future, and raises ``Conflict`` for an order that another
+    platform reported first; what a job's own platform says is never lost, and told as a difference.
     """
     roles.require(tx, Role.OPERATOR, by=by)
+    if by is not SYSTEM:
+        _require_own_orders(tx, reports)
+        for report in reports:
+            instants.past(report.reported_at, now, field="reported_at")
     for report in reports:
         if report.cost_micros > MAX_AMOUNT_MICROS:
             raise InvalidInput(
@@ -38,6 +44,20 @@ def receive(
                 f"{report.order_key!r}."
             )
     return platform_store.add(tx, reports, now=now)
+
+
+def _require_own_orders(connection: Connection, reports: Sequence[DeliveryReport]) -> None:
+    owners = platform_store.owners(connection, {report.order_key for report in reports})
+    for report in reports:
+        # Of two platforms in one request, which both are new to the order, the first has it.
+        owner = owners.setdefault(report.order_key, report.platform)
+        if owner != report.platform:
+            raise Conflict(
+                f"Order {report.order_key!r} is of platform {owner!r}, which reported it first; an order is "
+                f"of one platform. Report it there, or {report.platform!r}'s orders by their own keys.",
+                order_key=report.order_key,
+                platform=owner,
+            )
 
 
 def placements(connection: Connection, platform: str, agent_id: int, *, prefix: str) -> Placements:
@@ -126,4 +146,10 @@ def _compare(
     keys = sorted({*placed, *(report.order_key for report in reports)})
     holds = ledger_store.get_holds(connection, keys)
     corrected = platform_store.corrected(connection, keys)
-    return _Compared(reconcile(reports, holds, now, corrected=corrected), holds, corrected)
+    others = {
+        key
+        for key, owner in platform_store.owners(connection, keys).items()
+        if owner != names.canonical(platform)
+    }
+    found = reconcile(reports, holds, now, corrected=corrected, of_others=others)
+    return _Compared(found, holds, corrected)

@@ -29,7 +29,8 @@ def write(tx: Connection, name: str, document: Mapping[str, Any], *, by: Princip
     """Store the next version of a policy. What is attached stays attached in its own version."""
     roles.require(tx, Role.OPERATOR, by=by)
     policy_store.lock_name(tx, name)
-    policy = rules.read(policy_store.spelled(tx, name), document)
+    policy = rules.propose(policy_store.spelled(tx, name), document)
+    audit.number(tx)
     policy = policy_store.add(tx, policy, by=by.user, now=now)
     audit.record(tx, "policy.write", f"policy {policy.label}", by=by, now=now, after=rules.write(policy))
     return policy

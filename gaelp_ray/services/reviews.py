@@ -15,6 +15,7 @@ from gaelp_ray.domain.errors import Denied, Halted, IdempotencyConflict, Invalid
 from gaelp_ray.domain.ledger import Account, Hold, Money, Outcome, Receipt, Scope, granted
 from gaelp_ray.domain.roles import Role
 from gaelp_ray.domain.safety.caps import ApprovalAbove, SpendCap
+from gaelp_ray.domain.safety.fences import spelled
 from gaelp_ray.domain.safety.policies import Policy
 from gaelp_ray.domain.safety.review import review
 from gaelp_ray.domain.safety.verdicts import (
@@ -179,7 +180,7 @@ def _account_of_agent(tx: Connection, action: Action, hold: Hold) -> Account:
 
 def _again(known: tuple[Action, Verdict], action: Action, key: str) -> Verdict:
     asked, verdict = known
-    if asked != action:
+    if spelled(asked) != spelled(action):
         raise IdempotencyConflict(f"Key {key!r} was used before for another action; use a new key.", key=key)
     return verdict
 

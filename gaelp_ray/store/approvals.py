@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, func, insert, select, update
 
 from gaelp_ray.domain.approvals import Approval, ApprovalState, NewApproval, Purpose, Vote
+from gaelp_ray.domain.subjects import policy as policy_of
 from gaelp_ray.domain.windows import Period
 from gaelp_ray.store.tables import approval_votes, approvals
 
@@ -60,7 +61,7 @@ def page(
     if purpose is not None:
         query = query.where(columns.purpose == purpose)
     if subject is not None:
-        query = query.where(columns.subject == subject)
+        query = query.where(_is(subject))
     if requested_by is not None:
         query = query.where(columns.requested_by == requested_by)
     if since is not None:
@@ -86,12 +87,20 @@ def _valid(purpose: Purpose, subject: str, now: datetime) -> Select[Any]:
         select(approvals)
         .where(
             columns.purpose == purpose,
-            columns.subject == subject,
+            _is(subject),
             columns.state == ApprovalState.APPROVED,
             columns.expires_at > now,
         )
         .order_by(columns.amount_micros.nulls_first(), columns.id)
     )
+
+
+def _is(subject: str) -> ColumnElement[bool]:
+    """Those of a subject; of a policy in whatever case its name was asked for."""
+    found = approvals.c.subject
+    if policy_of(subject) is None:
+        return found == subject
+    return func.lower(found) == subject.lower()
 
 
 def save(tx: Connection, approval: Approval) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -35,6 +35,14 @@ def add(tx: Connection, record: Record) -> Seal:
     return sealed
 
 
+def lock(tx: Connection) -> None:
+    """Hold the end of the chain until the transaction ends: who records after this waits for its commit.
+
+    So ids that are drawn from here on, by who records what they are of, are in the order of the commits.
+    """
+    tx.execute(select(audit_head.c.seq).with_for_update())
+
+
 def see_one_moment(tx: Connection) -> None:
     """All that this transaction reads from now on is of one moment. Must be the first thing it does."""
     tx.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
@@ -59,8 +67,8 @@ def chain(connection: Connection) -> Iterator[Sealed]:
 def page(
     connection: Connection,
     *,
-    subject: str | None = None,
-    actor: str | None = None,
+    subjects: Collection[str] | None = None,
+    actors: Collection[str] | None = None,
     action: str | None = None,
     after: int,
     limit: int,
@@ -68,10 +76,10 @@ def page(
     """Those with numbers above ``after``, in order."""
     columns = audit_records.c
     query = select(audit_records).where(columns.seq > after).order_by(columns.seq).limit(limit)
-    if subject is not None:
-        query = query.where(columns.subject == subject)
-    if actor is not None:
-        query = query.where(columns.actor == actor)
+    if subjects is not None:
+        query = query.where(columns.subject.in_(subjects))
+    if actors is not None:
+        query = query.where(columns.actor.in_(actors))
     if action is not None:
         query = query.where(columns.action == action)
     return [_sealed(row) for row in connection.execute(query)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -12,6 +12,7 @@ from sqlalchemy import Connection, or_, select, text, true
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from gaelp_ray.domain import names
 from gaelp_ray.domain.platforms import DeliveryReport, Placement
 from gaelp_ray.domain.reconciliation import Corrected
 from gaelp_ray.store.tables import money_holds, platform_corrections, platform_reports, reviewed_actions
@@ -43,22 +44,57 @@ def latest(
 ) -> list[DeliveryReport]:
     """The report that counts of each order of which any report came in the period, and of those placed.
 
-    That is the one with the highest number, whenever it came: what a platform said later is what it says.
+    That is the one with the highest number, whenever it came: what a platform said later is what it says. Of
+    two with one number, as an older release took them in, it is the one that came first.
     """
     columns = platform_reports.c
-    touched = select(columns.order_key).where(
-        columns.platform == platform, columns.received_at >= since, columns.received_at < until
-    )
+    own = columns.platform.in_(_spellings(connection, platform))
+    touched = select(columns.order_key).where(own, columns.received_at >= since, columns.received_at < until)
     query = (
         select(platform_reports)
         .ext(distinct_on(columns.order_key))
-        .where(
-            columns.platform == platform,
-            or_(columns.order_key.in_(touched), columns.order_key.in_(list(placed))),
-        )
-        .order_by(columns.order_key, columns.number.desc())
+        .where(own, or_(columns.order_key.in_(touched), columns.order_key.in_(list(placed))))
+        .order_by(columns.order_key, columns.number.desc(), columns.received_at, columns.platform)
     )
     return [_report(row) for row in connection.execute(query)]
+
+
+def owners(connection: Connection, order_keys: Collection[str]) -> dict[str, str]:
+    """The platform of each of these orders, by its canonical name: the one that reported it first."""
+    columns = platform_reports.c
+    query = (
+        select(columns.order_key, columns.platform)
+        .ext(distinct_on(columns.order_key))
+        # With every platform named, the rows are found by their key.
+        .where(columns.platform.in_(_platforms(connection)), columns.order_key.in_(list(order_keys)))
+        .order_by(columns.order_key, columns.received_at, columns.platform)
+    )
+    return {row.order_key: names.canonical(row.platform) for row in connection.execute(query)}
+
+
+def _spellings(connection: Connection, platform: str) -> list[str]:
+    """How the name of a platform is written in reports: older ones have it as it was given."""
+    wanted = names.canonical(platform)
+    return [name for name in _platforms(connection) if names.canonical(name) == wanted]
+
+
+def _platforms(connection: Connection) -> Sequence[str]:
+    """Every platform that reported, each found from the one before instead of in all rows."""
+    found: Sequence[str] = connection.execute(_PLATFORMS).scalars().all()
+    return found
+
+
+_PLATFORMS = text(
+    """
+    WITH RECURSIVE found (platform) AS (
+        SELECT min(platform) FROM platform_reports
+        UNION ALL
+        SELECT (SELECT min(r.platform) FROM platform_reports r WHERE r.platform > found.platform)
+        FROM found WHERE found.platform IS NOT NULL
+    )
+    SELECT platform FROM found WHERE platform IS NOT NULL
+    """
+)
 
 
 def placements(connection: Connection, platform: str, agent_id: int, *, prefix: str) -> list[Placement]:
@@ -66,8 +102,8 @@ def placements(connection: Connection, platform: str, agent_id: int, *, prefix: 
     reviewed, said = reviewed_actions.c, platform_reports.c
     newest = (
         select(said.number, said.cost_micros, said.final)
-        .where(said.platform == platform, said.order_key == reviewed.key)
-        .order_by(said.number.desc())
+        .where(said.platform.in_(_spellings(connection, platform)), said.order_key == reviewed.key)
+        .order_by(said.number.desc(), said.received_at, said.platform)
         .limit(1)
         .lateral("newest")
     )

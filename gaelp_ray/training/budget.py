@@ -12,6 +12,7 @@ from threading import Lock
 from types import TracebackType
 from typing import Protocol
 
+from gaelp_ray.domain import names
 from gaelp_ray.domain.errors import BudgetExceeded, Forbidden, GaelpError, InvalidInput
 from gaelp_ray.domain.ledger import AtExpiry, Hold, Outcome, Request, Settle
 from gaelp_ray.domain.money import whole_micros
@@ -119,7 +120,7 @@ def check_job_key(key: object) -> str:
         raise InvalidInput(
             f"`key` must be a text of 1 to {MAX_JOB_KEY} printable characters; got {str(key)[:64]!r}."
         )
-    return key
+    return names.hold_key(key)
 
 
 class LeasedBudget:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gaelp_ray.domain import errors
+from gaelp_ray.domain import errors, names
 from gaelp_ray.domain.errors import GaelpError, InvalidInput
 
 #: Of ``config["platform"]``: what is held on top of an order, for platforms deliver more than they are told.
 MARGIN = "margin_percent"
 DEFAULT_MARGIN_PERCENT = 15
+MAX_CATEGORIES = 100
 
 
 class Denied(errors.Denied):
@@ -86,6 +87,18 @@ class Delivery:
     key: str
     spent_micros: int
     final: bool
+
+
+def spelled(proposal: Proposal) -> Proposal:
+    """The proposal with its region and categories in the one form that policies are compared with.
+
+    Raises ``InvalidInput`` for what is no region or category.
+    """
+    given = proposal.categories
+    if not isinstance(given, tuple) or len(given) > MAX_CATEGORIES:
+        raise InvalidInput(f"`categories` must be at most {MAX_CATEGORIES} texts.", field="categories")
+    region = None if proposal.region is None else names.region(proposal.region)
+    return replace(proposal, region=region, categories=tuple(names.category(each) for each in given))
 
 
 def order_prefix(job_id: int) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from fastapi import Query, Response
 from pydantic import Field
 
+from gaelp_ray.domain import periods
 from gaelp_ray.domain.audit import Seal
 from gaelp_ray.domain.ids import MAX_ID
 from gaelp_ray.services import audit as service
@@ -77,9 +78,9 @@ async def report(
     form: Annotated[Literal["json", "csv"], Query(alias="format")] = "json",
 ) -> Response:
     """Spend, holds, violations, approvals, changes of limits and all other changes. Auditors only."""
-    found = await context().read(
-        compliance.report, since=since, until=until, by=caller, now=datetime.now(UTC)
-    )
+    now = datetime.now(UTC)
+    periods.begun(since, now)
+    found = await context().read(compliance.report, since=since, until=until, by=caller, now=now)
     if form == "csv":
         return Response(compliance.to_csv(found), media_type="text/csv")
     return Response(json.dumps(found), media_type="application/json")

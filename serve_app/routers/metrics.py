@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from fastapi import Response
 
+from gaelp_ray.domain import periods
 from gaelp_ray.services import metrics as service
 from serve_app.auth import Caller
 from serve_app.context import context
@@ -31,6 +32,7 @@ async def list_metrics(
     cursor: Cursor = None,
 ) -> Response:
     """Its metrics over time, newest first."""
+    periods.begun(since, datetime.now(UTC))
     found = await context().read(
         service.page,
         agent_id,

@@ -10,8 +10,7 @@ from pydantic import Field
 
 from gaelp_ray.domain import periods
 from gaelp_ray.domain.errors import InvalidInput
-from gaelp_ray.domain.safety.policies import Attach, Attachment, Policy
-from gaelp_ray.domain.safety.policies import read as read_policy
+from gaelp_ray.domain.safety.policies import Attach, Attachment, Policy, propose
 from gaelp_ray.services import policies as service
 from serve_app.auth import Caller
 from serve_app.context import context
@@ -24,14 +23,13 @@ from serve_app.schemas.policies import (
     DryRunOut,
     PlaceIn,
     PolicyIn,
-    PolicyList,
     PolicyOut,
     PolicyPage,
 )
 
 router = api_router("", tag="policies")
 
-_POLICIES = Pages("policies")
+_POLICIES, _BINDING = Pages("policies"), Pages("policies of an agent")
 
 Name = Annotated[str, Path(max_length=128)]
 Version = Annotated[
@@ -109,20 +107,20 @@ async def detach_policy(
     await context().transact(service.detach, name, place, by=caller, now=datetime.now(UTC))
 
 
-@router.get("/agents/{agent_id}/policies", response_model=PolicyList)
-async def list_binding(agent_id: Id, caller: Caller) -> Response:
+@router.get("/agents/{agent_id}/policies", response_model=PolicyPage)
+async def list_binding(agent_id: Id, caller: Caller, limit: Limit = 1000, cursor: Cursor = None) -> Response:
     """All that an agent must keep: its own, those of its type, and the global ones."""
-    found = await context().read(service.binding, agent_id, by=caller)
+    last = _BINDING.after(cursor)
+    bound = await context().read(service.binding, agent_id, by=caller)
+    found = [policy for policy in bound if policy.id > last][:limit]
     places = await context().read(service.places, found)
-    return json_response(
-        PolicyList.model_construct(items=[PolicyOut.of(each, places[each.id]) for each in found])
-    )
+    return _BINDING.answer([(policy.id, PolicyOut.of(policy, places[policy.id])) for policy in found], limit)
 
 
 async def _tried(body: DryRunIn) -> Policy:
     if (body.policy is None) == (body.name is None):
         raise InvalidInput("Name a stored policy with `name`, or give one as `policy`.")
     if body.policy is not None:
-        return read_policy("dry run", body.policy.document())
+        return propose("dry run", body.policy.document())
     assert body.name is not None
     return await context().read(service.get, body.name, body.version)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from fastapi import Response
 
+from gaelp_ray.domain import periods
 from gaelp_ray.domain.safety.verdicts import Severity
 from gaelp_ray.services import reviews as service
 from gaelp_ray.store.reviews import Violation
@@ -36,6 +37,7 @@ async def list_violations(
     cursor: Cursor = None,
 ) -> Response:
     """Rules that actions broke, in the order in which they were recorded. Auditors only."""
+    periods.begun(since, datetime.now(UTC))
     found = await context().read(
         service.violations,
         by=caller,
@@ -51,6 +53,7 @@ async def list_violations(
 @router.get("/violations/counts", response_model=CountList)
 async def count_violations(caller: Caller, since: Instant | None = None) -> Response:
     """How many of each severity and code, by default in the last day. Auditors only."""
+    periods.begun(since, datetime.now(UTC))
     begin = since or datetime.now(UTC) - _SPAN
     found = await context().read(service.violation_counts, since=begin, by=caller)
     return json_response(CountList.of(begin, found))
@@ -67,6 +70,7 @@ async def list_violations_of_agent(
     cursor: Cursor = None,
 ) -> Response:
     """Rules that its actions broke, in the order in which they were recorded."""
+    periods.begun(since, datetime.now(UTC))
     found = await context().read(
         service.violations,
         by=caller,

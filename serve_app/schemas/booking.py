@@ -30,6 +30,9 @@ Shown = Callable[[str], str]
 
 MAX_OPERATIONS = 256
 
+#: Reasons of one verdict that are shown.
+MAX_REASONS = 20
+
 #: Values of one reported series, and series.
 _MAX_SERIES, _MAX_VALUES = 20, 1000
 
@@ -83,8 +86,12 @@ class ActionIn(In):
     """What the money is for, as the policies of the agent ask."""
 
     bid_micros: Micros | None = None
-    region: str | None = Field(default=None, max_length=20, description="ISO 3166: `DE`, `US-CA`.")
-    categories: list[Annotated[str, Field(max_length=100)]] = Field(default_factory=list, max_length=100)
+    region: Annotated[str, AfterValidator(by(names.region))] | None = Field(
+        default=None, description="ISO 3166: `DE`, `US-CA`; in whatever case it is written."
+    )
+    categories: list[Annotated[str, AfterValidator(by(names.category))]] = Field(
+        default_factory=list, max_length=100, description="In whatever case they are written."
+    )
 
 
 class ReportedIn(In):
@@ -268,7 +275,7 @@ class VerdictOut(Out):
     verdict: Literal["allow", "clip"]
     amount_micros: int
     bid_micros: int | None
-    reasons: list[ReasonOut]
+    reasons: list[ReasonOut] = Field(description=f"Of many the first {MAX_REASONS}.")
 
     @staticmethod
     def of(admission: Admission) -> VerdictOut:
@@ -279,7 +286,7 @@ class VerdictOut(Out):
             verdict="clip" if reasons else "allow",
             amount_micros=verdict.action.amount_micros,
             bid_micros=verdict.action.bid_micros,
-            reasons=[ReasonOut.model_validate(each) for each in reasons],
+            reasons=[ReasonOut.model_validate(each) for each in reasons[:MAX_REASONS]],
         )
 
 

@@ -15,7 +15,7 @@ from gaelp_ray.domain.ledger import (
     Scope,
 )
 from gaelp_ray.domain.windows import ALWAYS, Period
-from serve_app.schemas.common import In, Instant, Items, Micros, Out
+from serve_app.schemas.common import In, Instant, Items, Micros, Out, Zone
 
 _OPEN: JsonDict = {
     "scope": "team",
@@ -36,7 +36,7 @@ class BudgetIn(In):
     subject: str = Field(default="", description="An agent's id, a name; empty for the global budget.")
     money: Money
     currency: str | None = Field(default=None, description="ISO 4217; by default that of the service.")
-    timezone: str = Field(default="UTC", description="Whose days and months the limits go by.")
+    timezone: Zone = Field(default="UTC", description="Whose days and months the limits go by.")
     closes_at: Instant | None = Field(default=None, description="From then on it takes no new holds.")
     limits_micros: dict[Period, Micros | None] = Field(
         default_factory=dict, description="By period; null counts without limiting."

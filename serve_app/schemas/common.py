@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from gaelp_ray.domain import ids, instants, names, text
+from gaelp_ray.domain import ids, instants, names, text, windows
 from gaelp_ray.domain.errors import InvalidInput
 from gaelp_ray.domain.money import MAX_MICROS
 
@@ -120,6 +120,9 @@ CurrencyCode = Annotated[str, Field(max_length=10), AfterValidator(by(_currency)
 #: A Kubernetes quantity of each resource.
 Quantities = dict[Annotated[str, Field(max_length=100)], Annotated[str, Field(max_length=400)] | int | float]
 
+
+#: The name of an IANA time zone.
+Zone = Annotated[str, AfterValidator(by(windows.zone_name))]
 
 #: The name of an agent, job or policy; of a version; of those that are kept in canonical form.
 Label = Annotated[str, AfterValidator(by(names.label))]

@@ -13,7 +13,8 @@ from gaelp_ray.domain.safety import policies as rules
 from gaelp_ray.domain.safety.dry_run import Replayed
 from gaelp_ray.domain.safety.policies import Attach, Attachment, Policy
 from gaelp_ray.domain.safety.verdicts import Allow, Clip
-from serve_app.schemas.common import In, Instant, Items, Json, Out, WholeNumber
+from serve_app.schemas.booking import MAX_REASONS
+from serve_app.schemas.common import In, Instant, Items, Json, Out, WholeNumber, Zone
 
 _EXAMPLE: JsonDict = {
     "currency": "EUR",
@@ -81,10 +82,6 @@ class PolicyPage(Items):
         return PolicyPage.model_construct(items=items, next_cursor=following)
 
 
-class PolicyList(Out):
-    items: list[PolicyOut]
-
-
 class DryRunIn(In):
     """Either `policy`, a document, or `name` of a stored one."""
 
@@ -94,7 +91,7 @@ class DryRunIn(In):
     version: WholeNumber | None = Field(default=None, ge=1, description="Of `name`; the newest unless named.")
     since: Instant | None = Field(default=None, description="Thirty days before `until`.")
     until: Instant | None = Field(default=None, description="Now.")
-    timezone: str = Field(default="UTC", description="In which days, weeks and months begin.")
+    timezone: Zone = Field(default="UTC", description="In which days, weeks and months begin.")
 
 
 class ReplayedOut(Out):
@@ -105,7 +102,7 @@ class ReplayedOut(Out):
     currency: str
     verdict: str
     allowed_micros: int | None = Field(description="What would have been let through.")
-    reasons: list[str]
+    reasons: list[str] = Field(description=f"Of many the first {MAX_REASONS}.")
 
     @staticmethod
     def of(replayed: Replayed) -> ReplayedOut:
@@ -116,7 +113,9 @@ class ReplayedOut(Out):
             currency=action.currency,
             verdict=type(verdict).__name__.lower(),
             allowed_micros=verdict.action.amount_micros if isinstance(verdict, Allow | Clip) else None,
-            reasons=[] if isinstance(verdict, Allow) else [reason.message for reason in verdict.reasons],
+            reasons=[]
+            if isinstance(verdict, Allow)
+            else [each.message for each in verdict.reasons[:MAX_REASONS]],
         )
 
 

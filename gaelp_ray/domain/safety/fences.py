@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import ClassVar
 
+from gaelp_ray.domain import names
 from gaelp_ray.domain.errors import InvalidInput
 from gaelp_ray.domain.safety.verdicts import Action, Finding, Severity
 from gaelp_ray.domain.windows import zone
@@ -16,8 +18,9 @@ _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _HOURS = re.compile(
     r"(?P<first>daily|[a-z]{3})(-(?P<last>[a-z]{3}))? (?P<h1>\d\d):(?P<m1>\d\d)-(?P<h2>\d\d):(?P<m2>\d\d)"
 )
-_REGION = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")
 _MIDNIGHT = 24 * 60
+#: Names that a sentence shows of many.
+_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +59,18 @@ class AllowedHours:
         for text in self.hours:
             span(text)
 
+    def check_new(self) -> None:
+        """Raise ``InvalidInput`` for digits of other scripts, which older policies may have."""
+        for text in self.hours:
+            if not text.isascii():
+                raise _no_span(text)
+
     def judge_at(self, now: datetime) -> Finding | None:
         local = now.astimezone(zone(self.timezone))
         minute = local.hour * 60 + local.minute
         if any(span(text).covers(local.weekday(), minute) for text in self.hours):
             return None
-        message = f"{local:%a %H:%M} in {self.timezone} is outside {', '.join(self.hours)}."
+        message = f"{local:%a %H:%M} in {self.timezone} is outside {_listed(self.hours)}."
         return Finding(self.kind, message, self.on_breach)
 
 
@@ -71,13 +80,17 @@ def span(text: str) -> Span:
     found = _HOURS.fullmatch(text) if isinstance(text, str) else None
     days = _days(found["first"], found["last"]) if found else None
     if found is None or days is None:
-        raise InvalidInput(
-            f"`hours` must read like 'mon-fri 08:00-20:00' or 'daily 00:00-24:00'; got {text!r:.60}."
-        )
+        raise _no_span(text)
     starts, ends = _minute(found["h1"], found["m1"]), _minute(found["h2"], found["m2"])
     if starts in (ends, _MIDNIGHT) or max(starts, ends) > _MIDNIGHT:
         raise InvalidInput(f"`hours` must begin before 24:00 and end at another time; got {text!r}.")
     return Span(days, starts, ends)
+
+
+def _no_span(text: object) -> InvalidInput:
+    return InvalidInput(
+        f"`hours` must read like 'mon-fri 08:00-20:00' or 'daily 00:00-24:00'; got {text!r:.60}."
+    )
 
 
 def _days(first: str, last: str | None) -> frozenset[int] | None:
@@ -106,12 +119,12 @@ class Regions:
     def __post_init__(self) -> None:
         _no_clip(self.on_breach)
         _some(self.allowed, self.blocked)
-        for code in (*self.allowed, *self.blocked):
-            if not isinstance(code, str) or not _REGION.fullmatch(code):
-                raise InvalidInput(f"`regions` are ISO 3166 codes such as 'DE' or 'US-CA'; got {code!r:.40}.")
+        for field in ("allowed", "blocked"):
+            codes = tuple(names.region(code, field=field) for code in getattr(self, field))
+            object.__setattr__(self, field, codes)
 
     def judge(self, action: Action, _measured: object) -> Finding | None:
-        region = action.region
+        region = None if action.region is None else _region(action.region)
         if region is None:
             return Finding(
                 self.kind, "The action names no region, and this policy asks for one.", self.on_breach
@@ -139,15 +152,44 @@ class Categories:
         for name in (*self.allowed, *self.blocked):
             if not isinstance(name, str) or not 0 < len(name) <= 100 or not name.isprintable():
                 raise InvalidInput("`categories` must be texts of 1 to 100 printable characters.")
+        for field in ("allowed", "blocked"):
+            object.__setattr__(self, field, tuple(map(names.canonical, getattr(self, field))))
+
+    def check_new(self) -> None:
+        """Raise ``InvalidInput`` for what no action can name, which older policies may have."""
+        for field in ("allowed", "blocked"):
+            for name in getattr(self, field):
+                names.category(name, field=field)
 
     def judge(self, action: Action, _measured: object) -> Finding | None:
-        named = {name.casefold() for name in action.categories}
-        allowed = {name.casefold() for name in self.allowed}
-        blocked = {name.casefold() for name in self.blocked}
-        if named & blocked or (allowed and not (named and named <= allowed)):
-            names = ", ".join(action.categories) or "none"
-            return Finding(self.kind, f"Categories {names} are not allowed.", self.on_breach)
+        named = {names.canonical(name) for name in action.categories}
+        wrong = named & set(self.blocked) or (named - set(self.allowed) if self.allowed else set())
+        if wrong:
+            return Finding(self.kind, f"Categories {_listed(sorted(wrong))} are not allowed.", self.on_breach)
+        if self.allowed and not named:
+            return Finding(self.kind, "Categories none are not allowed.", self.on_breach)
         return None
+
+
+def spelled(action: Action) -> Action:
+    """The action with its region and categories as doors take them in; what is neither is left as it is."""
+    if not all(isinstance(name, str) for name in (action.region or "", *action.categories)):
+        return action
+    region = None if action.region is None else _region(action.region) or action.region
+    return replace(action, region=region, categories=tuple(map(names.canonical, action.categories)))
+
+
+def _region(code: str) -> str | None:
+    try:
+        return names.region(code)
+    except InvalidInput:
+        return None
+
+
+def _listed(named: Sequence[str]) -> str:
+    """Some of many: a sentence that anybody may ask for is never large."""
+    more = len(named) - _SHOWN
+    return ", ".join(named[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _lies_in(region: str, wider: str) -> bool:

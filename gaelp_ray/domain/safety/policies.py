@@ -102,6 +102,21 @@ def read(name: str, document: Mapping[str, Any], *, version: int = 0, policy_id:
     return Policy(name, read_rules, document.get("currency"), version, policy_id)
 
 
+def propose(name: str, document: Mapping[str, Any]) -> Policy:
+    """As ``read``, of a policy that nobody has stored yet.
+
+    Raises ``InvalidInput`` also for what older policies may have in them.
+    """
+    policy = read(name, document)
+    for n, rule in enumerate(policy.rules):
+        if isinstance(rule, AllowedHours | Categories):
+            try:
+                rule.check_new()
+            except InvalidInput as error:
+                raise InvalidInput(f"`rules[{n}]`: {error.message}") from None
+    return policy
+
+
 def write(policy: Policy) -> dict[str, Any]:
     """The JSON that ``read`` reads to an equal policy."""
     rules = [
@@ -143,7 +158,7 @@ def _value(kind: Any, given: object, where: str) -> object:
             raise InvalidInput(f"`{where}` must be a list.")
         return tuple(_value(get_args(kind)[0], each, where) for each in given)
     if issubclass(kind, StrEnum):
-        if given not in set(kind):
+        if not isinstance(given, str) or given not in set(kind):
             raise InvalidInput(f"`{where}` must be one of {', '.join(kind)}; got {given!r:.60}.")
         return kind(given)
     wanted = (int, float) if kind is float else kind

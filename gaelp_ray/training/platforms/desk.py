@@ -16,7 +16,7 @@ from typing import Protocol
 from gaelp_ray.domain.errors import InvalidInput, NotFound, Unavailable
 from gaelp_ray.domain.platforms import DeliveryReport, Order, Placements
 from gaelp_ray.training.budget import MAX_JOB_KEY, check_job_key
-from gaelp_ray.training.orders import Delivery, Placed, Proposal, Ruling, Standing, order_prefix
+from gaelp_ray.training.orders import Delivery, Placed, Proposal, Ruling, Standing, order_prefix, spelled
 from gaelp_ray.training.platforms.port import AdPlatform
 
 #: Between two calls of a platform that does not answer, growing to the second.
@@ -92,6 +92,7 @@ class Desk:
         """
         check_job_key(proposal.key)
         _check_campaign(proposal.campaign)
+        proposal = spelled(proposal)
         ruling = self._gate.admit(proposal, self._standing(profit_micros))
         order = Order(
             key=ruling.order_key,
