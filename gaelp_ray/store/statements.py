@@ -145,13 +145,18 @@ _PROOFS = {
     "window": """
         SELECT format('account %s, %s from %s', w.account_id, w.period, w.starts_at) AS subject,
                format('pending %s, posted %s', s.pending, s.posted) AS expected,
-               format('pending %s, posted %s', w.pending_micros, w.posted_micros) AS found
-        FROM account_windows w CROSS JOIN LATERAL (
+               format('pending %s, posted %s', w.pending, w.posted) AS found
+        FROM (
+            SELECT account_id, period, starts_at, ends_at,
+                   pending_micros + pending_parts * 4611686018427387904::numeric AS pending,
+                   posted_micros + posted_parts * 4611686018427387904::numeric AS posted
+            FROM account_windows
+        ) w CROSS JOIN LATERAL (
             SELECT coalesce(sum(pending_micros), 0) AS pending, coalesce(sum(posted_micros), 0) AS posted
             FROM ledger_entries e
             WHERE e.account_id = w.account_id AND e.counted_at >= w.starts_at AND e.counted_at < w.ends_at
         ) s
-        WHERE (w.pending_micros, w.posted_micros) <> (s.pending, s.posted)
+        WHERE (w.pending, w.posted) <> (s.pending, s.posted)
         ORDER BY w.account_id, w.starts_at""",
     "hold": """
         SELECT h.key AS subject, format('pending %s, posted %s', h.pending, h.posted) AS expected,
