@@ -24,7 +24,7 @@ _SPEND = """
     WHERE e.at >= :since AND e.at < :until
     GROUP BY a.id HAVING sum(e.posted_micros) <> 0 ORDER BY a.id"""
 _HOLDS = """
-    SELECT state, currency, count(*) AS count, sum(amount_micros + margin_micros) AS held,
+    SELECT state, currency, count(*) AS count, sum(amount_micros::numeric + margin_micros) AS held,
            sum(coalesce(reported_micros, posted_micros)) AS posted
     FROM money_holds WHERE created_at >= :since AND created_at < :until
     GROUP BY state, currency ORDER BY state, currency"""

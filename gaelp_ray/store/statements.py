@@ -163,7 +163,8 @@ _PROOFS = {
                format('account %s: pending %s, posted %s', h.account_id, h.sum_pending, h.sum_posted) AS found
         FROM (
             SELECT m.key, part.account_id,
-                   CASE m.state WHEN 'pending' THEN m.amount_micros + m.margin_micros ELSE 0 END AS pending,
+                   CASE m.state WHEN 'pending' THEN m.amount_micros::numeric + m.margin_micros ELSE 0 END
+                       AS pending,
                    coalesce(m.reported_micros, m.posted_micros) AS posted,
                    coalesce(sum(e.pending_micros), 0) AS sum_pending,
                    coalesce(sum(e.posted_micros), 0) AS sum_posted
@@ -175,7 +176,7 @@ _PROOFS = {
         ORDER BY h.key, h.account_id""",
     "job": """
         SELECT h.key AS subject, format('no money held for job %s, which is %s', j.id, j.state) AS expected,
-               format('%s micros', h.amount_micros + h.margin_micros) AS found
+               format('%s micros', h.amount_micros::numeric + h.margin_micros) AS found
         FROM money_holds h JOIN jobs j ON j.id = h.job_id
         WHERE h.state = 'pending' AND j.state = ANY(:ended) AND h.expires_at > :now
         ORDER BY h.key""",
