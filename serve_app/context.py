@@ -17,6 +17,7 @@ from gaelp_ray.actors.cluster import live_nodes
 from gaelp_ray.actors.handles import ControlPlane
 from gaelp_ray.bootstrap import Runtime
 from gaelp_ray.config import Settings
+from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.agents import Agent
 from gaelp_ray.domain.errors import GaelpError, Unavailable
 from gaelp_ray.domain.jobs import Job
@@ -114,10 +115,10 @@ class ApiContext:
         outcomes: list[Outcome] = await self._of_guard(guard.submit.remote(list(requests)))
         return outcomes
 
-    async def admit(self, action: Action, hold: Hold, reported: Reported) -> Admission:
+    async def admit(self, action: Action, hold: Hold, reported: Reported, by: Principal) -> Admission:
         """Have a budget guard review an action and hold its real money; raises as ``book`` does."""
         guard = self.actors.guard(hold.account_ids)
-        answer: Admission | GaelpError = await self._of_guard(guard.admit.remote(action, hold, reported))
+        answer: Admission | GaelpError = await self._of_guard(guard.admit.remote(action, hold, reported, by))
         if isinstance(answer, GaelpError):
             raise answer
         return answer

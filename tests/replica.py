@@ -114,9 +114,9 @@ class Replica:
         def submit(requests: list[Any]) -> Any:
             return store.transact(ledger.apply, requests, now=now())
 
-        def admit(action: Any, hold: Any, reported: Any) -> Any:
+        def admit(action: Any, hold: Any, reported: Any, by: Any) -> Any:
             try:
-                return store.transact(reviews.admit, action, hold, reported=reported, now=now())
+                return store.transact(reviews.admit, action, hold, reported=reported, by=by, now=now())
             except GaelpError as refusal:
                 return refusal
 

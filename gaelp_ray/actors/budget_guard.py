@@ -19,6 +19,7 @@ from gaelp_ray.actors.loops import every, utc_now
 from gaelp_ray.actors.switch_watch import SwitchWatch
 from gaelp_ray.bootstrap import Runtime
 from gaelp_ray.config import Settings
+from gaelp_ray.domain.access import SYSTEM, Principal
 from gaelp_ray.domain.duties import (
     EXPIRE_APPROVALS,
     EXPIRE_HOLDS,
@@ -99,27 +100,36 @@ class BudgetGuard:
     async def submit(self, requests: list[Request]) -> list[Outcome]:
         """As ``GroupCommit.submit``. Safe to call twice: every request has a key.
 
-        What a kill switch stops is refused at once, and not remembered under its key.
+        What a kill switch stops is refused at once, and not remembered under its key; what was answered
+        before is answered again.
         """
-        asked, refusals = self._switches.split(requests)
+        if not self._switches.stops(requests):
+            return await self._commits.submit(requests)
+        asked, refusals = await asyncio.to_thread(self._switches.split, requests)
         outcomes = iter(await self._commits.submit(asked))
         return [next(outcomes) if refusal is None else refusal for refusal in refusals]
 
-    async def admit(self, action: Action, hold: Hold, reported: Reported) -> Admission | GaelpError:
+    async def admit(
+        self, action: Action, hold: Hold, reported: Reported, by: Principal = SYSTEM
+    ) -> Admission | GaelpError:
         """Have an action reviewed and its real money held; see ``services.reviews.admit``.
 
         A refusal is returned, as those of ``submit`` are. Safe to call twice: the hold has a key.
         """
-        halted = self._switches.board.refusal(hold)
-        if halted is not None:
-            return halted
-        gate = partial(
-            self._runtime.store.transact, reviews.admit, action, hold, reported=reported, now=utc_now()
-        )
         try:
-            return await asyncio.to_thread(gate)
+            return await asyncio.to_thread(self._through_gate, action, hold, reported, by)
         except GaelpError as refusal:
             return refusal
+
+    def _through_gate(
+        self, action: Action, hold: Hold, reported: Reported, by: Principal
+    ) -> Admission | GaelpError:
+        _, [refusal] = self._switches.split([hold])
+        if isinstance(refusal, GaelpError):
+            return refusal
+        return self._runtime.store.transact(
+            reviews.admit, action, hold, reported=reported, by=by, now=utc_now()
+        )
 
     def _measure(self, count: int, seconds: float) -> None:
         meters.count(LEDGER_OPERATIONS, count, shard=self._shard)

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from gaelp_ray.actors.budget_guard import guard_of
 from gaelp_ray.actors.loops import until_answered, until_available, utc_now
+from gaelp_ray.domain.access import SYSTEM, Principal
 from gaelp_ray.domain.attempts import LaunchOrder
 from gaelp_ray.domain.errors import (
     Conflict,
@@ -37,9 +38,8 @@ from gaelp_ray.domain.ledger import (
 )
 from gaelp_ray.domain.money import whole_micros
 from gaelp_ray.domain.platforms import DeliveryReport, Placements
-from gaelp_ray.domain.reconciliation import latest
 from gaelp_ray.domain.safety.verdicts import Action, Allow, Clip
-from gaelp_ray.services import accounts, agents, ledger, members, platforms, switches
+from gaelp_ray.services import accounts, agents, jobs, ledger, members, platforms, switches
 from gaelp_ray.services.reviews import Admission, Reported, admitted
 from gaelp_ray.store.engine import Store
 from gaelp_ray.training.budget import Lease, booking, check_job_key, refusals
@@ -138,7 +138,8 @@ class Cashier:
             named=f"agent {order.agent_id} campaign {proposal.campaign}",
         )
         reported = Reported(standing.profit_micros, standing.peak_profit_micros, standing.series)
-        found = await until_answered(lambda: self._through_gate(action, hold, reported))
+        by = await until_available(partial(self._store.read, _doer, order.job_id))
+        found = await until_answered(lambda: self._through_gate(action, hold, reported, by))
         if not isinstance(found.outcome, IdempotencyConflict):
             admitted(found)
         verdict = found.verdict
@@ -166,24 +167,22 @@ class Cashier:
     async def receive(self, order: LaunchOrder, reports: Sequence[DeliveryReport]) -> None:
         """Store what a platform reported of a job's orders, and settle what is final.
 
-        What was settled otherwise before is left to reconciliation.
+        What was corrected of an order before counts as spent of it. What was settled otherwise before is left
+        to reconciliation.
         """
         prefix = order_prefix(order.job_id)
         if not all(report.order_key.startswith(prefix) for report in reports):
             raise Forbidden(f"Job {order.job_id} may report on its own orders only.")
         await until_available(partial(self._store.transact, platforms.receive, reports, now=utc_now()))
-        last = latest(report for report in reports if report.final)
-        settlements = [
-            Settle(
-                key=f"{report.order_key} settle {report.number}",
-                hold_key=report.order_key,
-                spent_micros=report.cost_micros,
-            )
-            for report in last.values()
-        ]
-        for outcome in await self._submit(order, settlements) if settlements else []:
-            if isinstance(outcome, GaelpError):
-                log.info("order was settled before", extra={"reason": outcome.message})
+        final: dict[str, set[str]] = {}
+        for report in reports:
+            if report.final:
+                final.setdefault(report.platform, set()).add(report.order_key)
+        for platform, keys in final.items():
+            settle = partial(self._store.transact, platforms.settle_final, platform, keys, now=utc_now())
+            for outcome in await until_available(settle):
+                if isinstance(outcome, GaelpError):
+                    log.warning("an order could not be settled", extra={"reason": outcome.message})
 
     async def halted(self, orders: Mapping[int, LaunchOrder]) -> dict[int, str]:
         """Of these attempts those under a kill switch, and its words."""
@@ -191,10 +190,10 @@ class Cashier:
         found = {attempt_id: board.stopping(order.account_ids) for attempt_id, order in orders.items()}
         return {attempt_id: switch.refusal().message for attempt_id, switch in found.items() if switch}
 
-    async def _through_gate(self, action: Action, hold: Hold, reported: Reported) -> Admission:
+    async def _through_gate(self, action: Action, hold: Hold, reported: Reported, by: Principal) -> Admission:
         """A refusal of the guard is raised, so that one for want of a database is asked again."""
         guard = guard_of(self._guards, hold.account_ids)
-        found: Admission | GaelpError = await guard.admit.remote(action, hold, reported)
+        found: Admission | GaelpError = await guard.admit.remote(action, hold, reported, by)
         if isinstance(found, GaelpError):
             raise found
         return found
@@ -222,6 +221,11 @@ def _chain(connection: Connection, order: LaunchOrder, campaign: str | None) -> 
     owner = agents.owner(connection, order.agent_id)
     members.require_for_owner(connection, chain, owner=owner)
     return tuple(each.id for each in chain)
+
+
+def _doer(connection: Connection, job_id: int) -> Principal:
+    """Who does what a job orders: its owner."""
+    return Principal(jobs.get(connection, job_id, by=SYSTEM).owner)
 
 
 def _find_hold(connection: Connection, key: str) -> HeldMoney | None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 from gaelp_ray.actors.loops import every
 from gaelp_ray.domain.duties import WATCH_SWITCHES
 from gaelp_ray.domain.ledger import Outcome, Request
 from gaelp_ray.domain.switches import Board
-from gaelp_ray.services import switches
+from gaelp_ray.services import ledger, switches
 from gaelp_ray.store.engine import Store
 from gaelp_ray.store.notifications import Listener
 from gaelp_ray.store.switches import CHANNEL
@@ -20,7 +20,7 @@ POLL_S = 0.5
 
 
 class SwitchWatch:
-    """Refuses what is stopped without a word to the database; the ledger's transaction looks again.
+    """Refuses what is stopped without a transaction; that of the ledger looks again.
 
     A memory that cannot be refreshed is kept. It lets nothing through: the ledger is not reached either.
     """
@@ -40,10 +40,26 @@ class SwitchWatch:
             self._stop_listening()
 
     def split(self, requests: Sequence[Request]) -> tuple[list[Request], list[Outcome | None]]:
-        """What is to be asked of the ledger, and for each request its refusal or None."""
-        refusals: list[Outcome | None] = [self.board.refusal(request) for request in requests]
+        """What is to be asked of the ledger, and for each request its refusal or None.
+
+        What was answered before is asked for again: the ledger gives the first answer, whatever is engaged
+        since. To find that out, the database is asked, but only where something would be refused.
+        """
+        refusals: list[Outcome | None] = list(map(self.board.refusal, requests))
+        stopped = [
+            request.key for request, refusal in zip(requests, refusals, strict=True) if refusal is not None
+        ]
+        answered = self._store.read(ledger.answered, stopped) if stopped else frozenset()
+        refusals = [
+            None if request.key in answered else refusal
+            for request, refusal in zip(requests, refusals, strict=True)
+        ]
         asked = [request for request, refusal in zip(requests, refusals, strict=True) if refusal is None]
         return asked, refusals
+
+    def stops(self, requests: Iterable[Request]) -> bool:
+        """Whether any of these would be refused, were it new."""
+        return any(map(self.board.refusal, requests))
 
     async def _refresh(self) -> None:
         if self._listener is None:

@@ -11,8 +11,7 @@ in whatever way, changes nothing. The order in which reasons are given:
 6. an account is closed: ``AccountClosed``
 7. the hold is resolved: ``AlreadyPosted``, ``AlreadyVoided``, ``HoldExpired``
 8. more than was held: ``ExceedsHold``
-9. an account would hold more than can be counted: ``InvalidInput``
-10. over a limit: ``BudgetExceeded``, of the account with the lowest id and there the shortest window
+9. over a limit: ``BudgetExceeded``, of the account with the lowest id and there the shortest window
 
 A refusal is remembered under its key, as any answer is, if it would be the same at any time; that of a hold
 always, because nobody spends what was refused. What records spent money or gives it back, and is refused for
@@ -66,7 +65,7 @@ from gaelp_ray.domain.ledger import (
     first_digest,
     operation,
 )
-from gaelp_ray.domain.money import MAX_MICROS, written
+from gaelp_ray.domain.money import written
 from gaelp_ray.domain.switches import Board
 from gaelp_ray.domain.windows import Period, window
 
@@ -380,9 +379,6 @@ class _Booking:
     def _require_room(self, ids: Sequence[int], amount: int) -> None:
         usages = [self._book.usages[key] for i in ids for key in self._usage_keys(i, self._now)]
         for usage in usages:
-            if not _is_countable(usage.pending_micros + amount, usage.posted_micros):
-                raise _uncountable(usage)
-        for usage in usages:
             if usage.limit_micros is not None and usage.used_micros + amount > usage.limit_micros:
                 raise self._exceeded(usage, amount)
 
@@ -439,8 +435,6 @@ class _Booking:
         before = self._book.usages[key]
         pending += before.pending_micros
         posted += before.posted_micros
-        if not _is_countable(pending, posted):
-            raise _NotYet(_uncountable(before))
         if pending < 0:
             raise ValueError(f"less is held in {before} than was held there")
         return Usage(
@@ -495,14 +489,6 @@ _CARRY_OUT: dict[type[Request], Callable[[_Booking, Any], Receipt]] = {
     Spend: _Booking._spend,
     Correct: _Booking._correct,
 }
-
-
-def _is_countable(pending: int, posted: int) -> bool:
-    return pending + abs(posted) <= MAX_MICROS
-
-
-def _uncountable(usage: Usage) -> InvalidInput:
-    return InvalidInput(f"Account {usage.account_id} would pass {MAX_MICROS} micros, the most it can count.")
 
 
 def _resolved(held: HeldMoney) -> GaelpError:

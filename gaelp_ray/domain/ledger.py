@@ -443,6 +443,7 @@ _REFUSALS: dict[str, type[GaelpError]] = {
         errors.ExceedsHold,
         errors.BudgetExceeded,
         errors.Halted,
+        errors.Denied,
     )
 }
 
@@ -462,8 +463,9 @@ class Answer:
 
     def again(self, key: str, *asked: str) -> Outcome:
         """The outcome again for who asks for the same, by any digest of it; for others a conflict."""
-        if self.digest in asked:
-            return self.outcome
+        return self.outcome if self.digest in asked else self.conflict(key)
+
+    def conflict(self, key: str) -> IdempotencyConflict:
         return IdempotencyConflict(
             f"Key {key!r} was used before for {_article(self.operation)} with another body; use a new key.",
             key=key,

@@ -14,11 +14,10 @@ from gaelp_ray.domain.errors import InvalidInput
 Micros = NewType("Micros", int)
 
 MICROS_PER_UNIT = 1_000_000
-#: The most that can be counted: 9.2 trillion units, what a signed 64-bit column can hold. Limits and prices
-#: may be as much.
+#: The most that a limit, a price or another number of one request may be: 9.2 trillion units, what a signed
+#: 64-bit column can hold. What an account adds up to may be more, so nobody fills a count that others share.
 MAX_MICROS = 2**63 - 1
-#: The most that one operation of the ledger may move: a billion units. It takes thousands of such to come
-#: near the end of what an account can count.
+#: The most that one operation of the ledger may move: a billion units.
 MAX_AMOUNT_MICROS = 10**15
 _MICRO = Decimal(1) / MICROS_PER_UNIT
 

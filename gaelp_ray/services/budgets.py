@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -18,7 +18,7 @@ from gaelp_ray.domain.ledger import Account, HeldMoney, HoldState, Money, NewAcc
 from gaelp_ray.domain.loosening import Loosening
 from gaelp_ray.domain.roles import Role
 from gaelp_ray.domain.windows import Period
-from gaelp_ray.services import accounts, loosening, members, promotions, roles, statements
+from gaelp_ray.services import accounts, ledger, loosening, members, promotions, roles, statements
 from gaelp_ray.store import accounts as account_store
 from gaelp_ray.store import agents as agent_store
 from gaelp_ray.store import ledger as ledger_store
@@ -51,6 +51,8 @@ class Purse:
     #: Of these accounts the agent's own and its owner's.
     own_ids: tuple[int, ...] = ()
     campaign: str | None = None
+    #: Only what was answered before is asked for with it: nothing is booked, so no right is asked for.
+    again: bool = False
 
     @property
     def gated(self) -> bool:
@@ -65,7 +67,7 @@ class Purse:
         others share is charged only by what passed a hold. Raises ``Forbidden`` for real money, and for a
         campaign.
         """
-        if self.operates:
+        if self.operates or self.again:
             return self.account_ids
         if self.account.money is Money.REAL:
             raise Forbidden(
@@ -81,7 +83,7 @@ class Purse:
 
     def may_settle(self, held: HeldMoney, spent_micros: int) -> bool:
         """Whether so much of a hold may be settled: past the hold, only by who may charge its accounts."""
-        if self.operates:
+        if self.operates or self.again:
             return True
         if self.account.money is Money.REAL:
             return held.state is not HoldState.EXPIRED and spent_micros <= held.held_micros
@@ -156,12 +158,27 @@ def purse(connection: Connection, ask: Ask) -> Purse:
     operates = _operates(connection, ask.by)
     if not operates:
         members.require(connection, chain, user=ask.by.user)
+    return _purse(account, chain, ask, operates=operates)
+
+
+def purse_again(connection: Connection, ask: Ask) -> Purse:
+    """The account for who asks again for what was answered before, whatever rights have changed since.
+
+    Whoever calls this makes sure that it was. Raises ``NotFound`` for an account that they may not see.
+    """
+    account = visible(connection, ask.account_id, by=ask.by)
+    chain = accounts.chain(connection, account, campaign=ask.campaign)
+    return replace(_purse(account, chain, ask, operates=False), again=True)
+
+
+def _purse(account: Account, chain: Iterable[Account], ask: Ask, *, operates: bool) -> Purse:
+    bound = list(chain)
     return Purse(
         account,
-        tuple(each.id for each in chain),
+        tuple(each.id for each in bound),
         f"budget {account.id} campaign {ask.campaign or ''}",
         operates,
-        tuple(each.id for each in chain if each.scope in {Scope.AGENT, Scope.USER}),
+        tuple(each.id for each in bound if each.scope in {Scope.AGENT, Scope.USER}),
         ask.campaign or None,
     )
 
@@ -177,8 +194,13 @@ def purses(connection: Connection, asked: Iterable[Ask]) -> dict[Ask, Purse | Ga
     return found
 
 
-def require_eligible(connection: Connection, account: Account) -> None:
-    """Raise ``NotEligible`` unless the agent of an account of real money may spend from it now."""
+def require_eligible(connection: Connection, account: Account, key: str) -> None:
+    """Raise ``NotEligible`` unless the agent of an account of real money may spend from it now.
+
+    What was answered under its key before is asked for again, and gets the first answer.
+    """
+    if ledger.answered(connection, [key]):
+        return
     agent = agent_store.get(connection, int(account.subject))
     if agent is None or agent.type is not AgentType.REAL_DEPLOYMENT:
         raise NotEligible(f"Agent {account.subject} is no real deployment; only those spend real money.")

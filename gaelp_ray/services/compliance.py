@@ -64,7 +64,7 @@ def _spend(connection: Connection, since: datetime, until: datetime) -> Iterator
             "spend",
             subject=f"account {row.account_id}",
             what=whose,
-            amount_micros=row.posted,
+            amount_micros=int(row.posted),
             currency=row.currency,
             detail=row.money,
         )
@@ -72,8 +72,8 @@ def _spend(connection: Connection, since: datetime, until: datetime) -> Iterator
 
 def _holds(connection: Connection, since: datetime, until: datetime) -> Iterator[Row]:
     for row in compliance_store.holds(connection, since=since, until=until):
-        detail = f"{row.count} holds, {row.posted} micros posted"
-        yield _row("holds", what=row.state, amount_micros=row.held, currency=row.currency, detail=detail)
+        detail = f"{row.count} holds, {int(row.posted)} micros posted"
+        yield _row("holds", what=row.state, amount_micros=int(row.held), currency=row.currency, detail=detail)
 
 
 def _violations(connection: Connection, since: datetime, until: datetime) -> Iterator[Row]:

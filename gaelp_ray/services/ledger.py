@@ -9,8 +9,18 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from gaelp_ray.domain.booking import Changes, decide
-from gaelp_ray.domain.errors import IdempotencyConflict, NotFound, Unavailable, Unbookable
-from gaelp_ray.domain.ledger import Expire, HeldMoney, Outcome, Receipt, Request
+from gaelp_ray.domain.errors import GaelpError, IdempotencyConflict, NotFound, Unavailable, Unbookable
+from gaelp_ray.domain.ledger import (
+    Answer,
+    Expire,
+    HeldMoney,
+    Hold,
+    Outcome,
+    Receipt,
+    Request,
+    digest,
+    operation,
+)
 from gaelp_ray.store import ledger as ledger_store
 from gaelp_ray.store.engine import translate
 
@@ -76,6 +86,31 @@ def _apply(tx: Connection, requests: Sequence[Request], *, now: datetime) -> Cha
         log.error("an operation cannot be booked", exc_info=fault, extra={"key": request.key})
     ledger_store.write(tx, changes)
     return changes
+
+
+def refuse(tx: Connection, asked: Hold, refusal: GaelpError, *, now: datetime) -> None:
+    """Keep under its key what a hold was refused with before the ledger was asked for it.
+
+    Whoever calls this has found no answer under that key in this transaction.
+    """
+    answer = Answer(digest(asked), operation(asked), refusal)
+    ledger_store.add_answer(tx, asked.key, answer, now=now)
+
+
+def answer(connection: Connection, key: str) -> Answer | None:
+    """What a key stands for; None for one that was never answered."""
+    return ledger_store.answers(connection, [key]).get(key)
+
+
+def answered(connection: Connection, keys: Iterable[str]) -> frozenset[str]:
+    """Those keys that were answered before, with a receipt or a refusal, and always will be so."""
+    return frozenset(ledger_store.answers(connection, keys))
+
+
+def carried_out(connection: Connection, keys: Iterable[str]) -> frozenset[str]:
+    """Those keys that were answered with a receipt."""
+    found = ledger_store.answers(connection, keys)
+    return frozenset(key for key, answer in found.items() if isinstance(answer.outcome, Receipt))
 
 
 def hold(connection: Connection, key: str) -> HeldMoney:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,10 +11,10 @@ from sqlalchemy import Connection
 from gaelp_ray.domain import instants, names, periods
 from gaelp_ray.domain.access import SYSTEM, Principal
 from gaelp_ray.domain.errors import Conflict, InvalidInput
-from gaelp_ray.domain.ledger import HeldMoney, Outcome, Receipt
+from gaelp_ray.domain.ledger import HeldMoney, HoldState, Outcome, Receipt
 from gaelp_ray.domain.money import MAX_AMOUNT_MICROS
 from gaelp_ray.domain.platforms import DeliveryReport, Placements
-from gaelp_ray.domain.reconciliation import Corrected, Mismatch, reconcile, repairs
+from gaelp_ray.domain.reconciliation import Corrected, Mismatch, Repair, reconcile, repairs
 from gaelp_ray.domain.roles import Role
 from gaelp_ray.services import audit, ledger, roles
 from gaelp_ray.store import accounts as account_store
@@ -109,26 +109,55 @@ def book(
     holds = _compare(tx, platform, since, until, now).holds
     account_store.lock(tx, {i for held in holds.values() for i in held.account_ids})
     # Once more, now that nobody else can resolve these holds or correct them.
-    found = _compare(tx, platform, since, until, now)
-    locked = [each for each in found.mismatches if each.order_key in holds]
-    asked = repairs(locked, found.holds, found.corrected)
+    repaired = _repair(tx, _compare(tx, platform, since, until, now), holds, now)
+    for repair, outcome in repaired:
+        if isinstance(outcome, Receipt):
+            after = {"operation": outcome.operation, "amount_micros": outcome.amount_micros}
+            audit.record(tx, "ledger.reconcile", f"order {repair.order_key}", by=by, now=now, after=after)
+    return [outcome for _, outcome in repaired]
+
+
+def settle_final(
+    tx: Connection, platform: str, order_keys: Collection[str], *, now: datetime
+) -> list[Outcome]:
+    """Settle those of these orders whose last report is in, with what is left beside their corrections.
+
+    The report that counts is the stored one with the highest number. What was resolved otherwise before is
+    left to ``book``.
+    """
+    ordered = sorted(order_keys)
+    holds = {key: held for key, held in ledger_store.get_holds(tx, ordered).items() if _is_open(held)}
+    account_store.lock(tx, {i for held in holds.values() for i in held.account_ids})
+    # As they stand now that nobody else can resolve or correct them.
+    found = _compare_orders(tx, platform, platform_store.latest_of(tx, platform, ordered), ordered, now)
+    final = {report.order_key for report in found.reports if report.final}
+    left = {key for key in final & holds.keys() if _is_open(found.holds[key])}
+    return [outcome for _, outcome in _repair(tx, found, left, now)]
+
+
+def _is_open(held: HeldMoney) -> bool:
+    """Nobody has said yet what was spent of it."""
+    late = held.state is HoldState.EXPIRED and held.reported_micros is None
+    return held.state is HoldState.PENDING or late
+
+
+def _repair(
+    tx: Connection, found: _Compared, locked: Collection[str], now: datetime
+) -> list[tuple[Repair, Outcome]]:
+    """Book what platforms say of the orders whose accounts the caller holds."""
+    mismatches = [each for each in found.mismatches if each.order_key in locked]
+    asked = repairs(mismatches, found.holds, found.corrected)
     outcomes = ledger.apply(tx, [repair.request for repair in asked], now=now)
-    booked = [
-        (repair, outcome)
-        for repair, outcome in zip(asked, outcomes, strict=True)
-        if isinstance(outcome, Receipt)
-    ]
-    touched = [repair.order_key for repair, _ in booked]
+    repaired = list(zip(asked, outcomes, strict=True))
+    touched = [repair.order_key for repair, outcome in repaired if isinstance(outcome, Receipt)]
     for order_key, corrected in platform_store.corrected(tx, touched).items():
         platform_store.keep_correction(tx, order_key, corrected.micros)
-    for repair, receipt in booked:
-        after = {"operation": receipt.operation, "amount_micros": receipt.amount_micros}
-        audit.record(tx, "ledger.reconcile", f"order {repair.order_key}", by=by, now=now, after=after)
-    return outcomes
+    return repaired
 
 
 @dataclass(frozen=True)
 class _Compared:
+    reports: list[DeliveryReport]
     mismatches: list[Mismatch]
     holds: dict[str, HeldMoney]
     corrected: dict[str, Corrected]
@@ -143,7 +172,18 @@ def _compare(
     placed: Sequence[str] = (),
 ) -> _Compared:
     reports = platform_store.latest(connection, platform, since=since, until=until, placed=placed)
-    keys = sorted({*placed, *(report.order_key for report in reports)})
+    keys = {*placed, *(report.order_key for report in reports)}
+    return _compare_orders(connection, platform, reports, keys, now)
+
+
+def _compare_orders(
+    connection: Connection,
+    platform: str,
+    reports: list[DeliveryReport],
+    order_keys: Collection[str],
+    now: datetime,
+) -> _Compared:
+    keys = sorted(order_keys)
     holds = ledger_store.get_holds(connection, keys)
     corrected = platform_store.corrected(connection, keys)
     others = {
@@ -152,4 +192,4 @@ def _compare(
         if owner != names.canonical(platform)
     }
     found = reconcile(reports, holds, now, corrected=corrected, of_others=others)
-    return _Compared(found, holds, corrected)
+    return _Compared(reports, found, holds, corrected)

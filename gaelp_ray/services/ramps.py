@@ -10,11 +10,11 @@ from sqlalchemy import Connection
 
 from gaelp_ray.domain import ramps as rules
 from gaelp_ray.domain.access import SYSTEM, Principal
-from gaelp_ray.domain.agents import AgentVersion
+from gaelp_ray.domain.agents import AgentStatus, AgentVersion
 from gaelp_ray.domain.errors import Conflict, InvalidInput, NotFound
 from gaelp_ray.domain.ledger import Account, Money, Scope
 from gaelp_ray.domain.money import whole_micros
-from gaelp_ray.domain.ramps import LIVE_RAMPS, Ramp, RampState, Stage, Watch
+from gaelp_ray.domain.ramps import LIVE_RAMPS, Health, Ramp, RampState, Stage, Watch
 from gaelp_ray.domain.roles import Role
 from gaelp_ray.domain.safety.verdicts import Severity
 from gaelp_ray.domain.switches import EVERYTHING, Switch, SwitchScope, Target, check_reason
@@ -22,6 +22,7 @@ from gaelp_ray.domain.windows import Period
 from gaelp_ray.services import accounts, audit, loosening, promotions, roles
 from gaelp_ray.store import accounts as account_store
 from gaelp_ray.store import agents as agent_store
+from gaelp_ray.store import audit as audit_store
 from gaelp_ray.store import ramps as ramp_store
 from gaelp_ray.store import reviews as review_store
 from gaelp_ray.store import switches as switch_store
@@ -90,17 +91,23 @@ def advance(tx: Connection, ramp_id: int, *, now: datetime) -> StoredRamp:
     """Take a ramp one step: up when its stage was held and healthy, back at the first trouble.
 
     Trouble is a kill switch of the agent that was engaged since the ramp began, released or not; a halt by a
-    policy since then; another current version; or values of the watched metric of this stage that are below
-    the bar. A rollback points the agent to its previous version and lets it spend nothing more. While a
-    switch of more than the agent is engaged the ramp stays as it is, and its stage begins anew after that.
+    policy since then; another version that was made current since then; the end of the agent; or values of
+    the watched metric of this stage that are below the bar. A rollback points the agent to its version before
+    and lets it spend nothing more. While a switch of more than the agent is engaged the ramp stays as
+    it is, while its agent is paused it does not go up, and its stage begins anew after either.
     """
     stored = _locked(tx, ramp_id)
     if stored.ramp.state not in LIVE_RAMPS:
         return stored
     if (trouble := _trouble(tx, stored)) is None and (moved := _wide_switch(tx, stored)) is not None:
-        return stored if moved.engaged else _begin_stage_anew(tx, stored, moved, now)
+        why = f"The kill switch of {moved.target} was engaged."
+        return stored if moved.engaged else _begin_stage_anew(tx, stored, why, now)
     values = ramp_store.stage_values(tx, ramp_id, now=now)
     health, why = rules.assess(values, stored.watch.bar, trouble=trouble)
+    if health is not Health.UNHEALTHY and _is_paused(tx, stored):
+        return stored
+    if health is not Health.UNHEALTHY and _was_paused(tx, stored):
+        return _begin_stage_anew(tx, stored, "Its agent was paused.", now)
     return _step(tx, stored, rules.step(stored.ramp, health, why, now), SYSTEM, now)
 
 
@@ -162,9 +169,9 @@ def _step(tx: Connection, stored: StoredRamp, ramp: Ramp, by: Principal, now: da
     return replace(stored, ramp=ramp)
 
 
-def _begin_stage_anew(tx: Connection, stored: StoredRamp, moved: Switch, now: datetime) -> StoredRamp:
+def _begin_stage_anew(tx: Connection, stored: StoredRamp, why: str, now: datetime) -> StoredRamp:
     """What was held and measured before a stop counts no longer."""
-    again = replace(stored.ramp, stage_since=now, reason=f"The kill switch of {moved.target} was engaged.")
+    again = replace(stored.ramp, stage_since=now, reason=why)
     ramp_store.save(tx, stored.id, again)
     _audit(tx, "ramp.stage_anew", stored, stored.ramp, again, SYSTEM, now)
     return replace(stored, ramp=again)
@@ -173,8 +180,12 @@ def _begin_stage_anew(tx: Connection, stored: StoredRamp, moved: Switch, now: da
 def _trouble(tx: Connection, stored: StoredRamp) -> str | None:
     """What has happened since the ramp began that ends it, whether or not it is over by now."""
     agent = agent_store.get(tx, stored.agent_id)
-    if agent is None or agent.current.id != stored.version_id:
+    if agent is None or agent.status is AgentStatus.ARCHIVED:
+        return "Its agent was deleted."
+    if agent.current.id != stored.version_id:
         return "Another version of the agent is current now."
+    if _was_replaced(tx, stored):
+        return "Another version of the agent was made current since it began."
     switch = switch_store.get(tx, Target(SwitchScope.AGENT, str(stored.agent_id)))
     if switch is not None and switch.engaged:
         return f"The kill switch of {switch.target} is engaged: {switch.reason}"
@@ -184,6 +195,28 @@ def _trouble(tx: Connection, stored: StoredRamp) -> str | None:
         tx, agent_id=stored.agent_id, severity=Severity.HALT, since=stored.started_at, limit=1
     )
     return halts[0].message if halts else None
+
+
+def _was_replaced(tx: Connection, stored: StoredRamp) -> bool:
+    """Whether another version was current at any time since the ramp began, as its agent's audit tells."""
+    own = agent_store.version_by_id(tx, stored.version_id).spec.version
+    began = audit_store.last(tx, subject=f"ramp {stored.id}", actions=["ramp.start"])
+    made = audit_store.told(
+        tx, subject=f"agent {stored.agent_id}", actions=["agent.version", "agent.rollback"], after=began
+    )
+    return any(each.get("version") != own for each in made)
+
+
+def _is_paused(tx: Connection, stored: StoredRamp) -> bool:
+    agent = agent_store.get(tx, stored.agent_id)
+    return agent is None or agent.status is not AgentStatus.ACTIVE
+
+
+def _was_paused(tx: Connection, stored: StoredRamp) -> bool:
+    """Whether the agent was paused at any time since the stage began."""
+    began = audit_store.last(tx, subject=f"ramp {stored.id}")
+    changes = audit_store.told(tx, subject=f"agent {stored.agent_id}", actions=["agent.change"], after=began)
+    return any(each.get("status", AgentStatus.ACTIVE) != AgentStatus.ACTIVE for each in changes)
 
 
 def _wide_switch(tx: Connection, stored: StoredRamp) -> Switch | None:

@@ -11,8 +11,16 @@ from sqlalchemy import Connection
 from gaelp_ray.domain import names, periods
 from gaelp_ray.domain.access import SYSTEM, Principal
 from gaelp_ray.domain.approvals import Approval, Need, Purpose
-from gaelp_ray.domain.errors import Denied, Halted, IdempotencyConflict, InvalidInput, NoLimit, NotEligible
-from gaelp_ray.domain.ledger import Account, Hold, Money, Outcome, Receipt, Scope, granted
+from gaelp_ray.domain.errors import (
+    Denied,
+    GaelpError,
+    Halted,
+    IdempotencyConflict,
+    InvalidInput,
+    NoLimit,
+    NotEligible,
+)
+from gaelp_ray.domain.ledger import Account, Answer, Hold, Money, Outcome, Receipt, Scope, digest, granted
 from gaelp_ray.domain.roles import Role
 from gaelp_ray.domain.safety.caps import ApprovalAbove, SpendCap
 from gaelp_ray.domain.safety.fences import spelled
@@ -67,13 +75,8 @@ class Admission:
 
 def admitted(admission: Admission) -> Receipt:
     """The receipt; raises ``Denied`` or ``Halted`` with the reasons, or the refusal of the ledger."""
-    verdict = admission.verdict
-    if isinstance(verdict, Deny | Halt):
-        reasons = [
-            {"code": each.code, "message": each.message, "policy": each.policy} for each in verdict.reasons
-        ]
-        refused = Denied if isinstance(verdict, Deny) else Halted
-        raise refused(" ".join(each.message for each in verdict.reasons), reasons=reasons)
+    if isinstance(admission.verdict, Deny | Halt):
+        raise _refusal(admission.verdict)
     assert admission.outcome is not None
     return granted(admission.outcome)
 
@@ -84,28 +87,36 @@ def admit(
     hold: Hold,
     *,
     reported: Reported,
+    by: Principal = SYSTEM,
     now: datetime,
 ) -> Admission:
     """Review an action under every policy of its agent, and hold the money for what is allowed of it.
 
     ``hold`` must name the account of the agent; its amount is replaced by that of the action, clipped or not.
-    The same key with the same action gets the first verdict and receipt again. Rules that are broken are
-    recorded, and a halt engages the agent's kill switch. An approval is used up only with a hold that is
-    granted. Raises ``Halted`` while a switch is engaged, ``NoLimit`` where nothing limits the account.
+    The same key with the same action and hold gets the first verdict and receipt again, a denial too. Rules
+    that are broken are recorded, and a halt engages the agent's kill switch. An approval is used up only with
+    a hold that is granted, and the vote of ``by``, who does it, is none of its votes. Raises ``Halted`` while
+    a switch is engaged, ``NoLimit`` where nothing limits the account, and ``IdempotencyConflict`` for a key
+    that stands for something else.
     """
     switch_store.lock_shared(tx)
     account = _account_of_agent(tx, action, hold)
+    answer = ledger.answer(tx, hold.key)
     known = review_store.find(tx, hold.key)
-    if known:
-        return _hold(tx, _again(known, action, hold.key), action, hold, now)
+    if known is not None:
+        return _again(tx, known, answer, action, hold, now)
+    if answer is not None:
+        raise answer.conflict(hold.key)
     halted = switch_store.board(tx, account_ids=hold.account_ids).refusal(hold)
     if halted := halted or _campaign_refusal(tx, action.campaign):
         raise halted
     _require_limit(tx, account)
-    judgement = _judge(tx, action, hold, account, reported, now)
+    judgement = _judge(tx, action, hold, account, reported, by, now)
+    if isinstance(judgement.verdict, Deny | Halt):
+        ledger.refuse(tx, hold, _refusal(judgement.verdict), now=now)
     admission = _hold(tx, judgement.verdict, action, hold, now)
     if judgement.approval is not None and isinstance(admission.outcome, Receipt):
-        approvals.use(tx, judgement.approval, used_for=hold.key, by=SYSTEM, now=now)
+        approvals.use(tx, judgement.approval, used_for=hold.key, by=by, now=now)
     return admission
 
 
@@ -178,19 +189,47 @@ def _account_of_agent(tx: Connection, action: Action, hold: Hold) -> Account:
     raise InvalidInput(f"`account_ids` must name an account of real money of agent {action.agent_id}.")
 
 
-def _again(known: tuple[Action, Verdict], action: Action, key: str) -> Verdict:
+def _again(
+    tx: Connection,
+    known: tuple[Action, Verdict],
+    answer: Answer | None,
+    action: Action,
+    hold: Hold,
+    now: datetime,
+) -> Admission:
     asked, verdict = known
     if spelled(asked) != spelled(action):
-        raise IdempotencyConflict(f"Key {key!r} was used before for another action; use a new key.", key=key)
-    return verdict
+        raise IdempotencyConflict(
+            f"Key {hold.key!r} was used before for another action; use a new key.", key=hold.key
+        )
+    if isinstance(verdict, Deny | Halt):
+        if answer is None:  # It was denied before denials were kept under their keys.
+            ledger.refuse(tx, hold, _refusal(verdict), now=now)
+        elif answer.digest != digest(hold):
+            raise answer.conflict(hold.key)
+    return _hold(tx, verdict, action, hold, now)
+
+
+def _refusal(verdict: Deny | Halt) -> GaelpError:
+    reasons = [
+        {"code": each.code, "message": each.message, "policy": each.policy} for each in verdict.reasons
+    ]
+    refused = Denied if isinstance(verdict, Deny) else Halted
+    return refused(" ".join(each.message for each in verdict.reasons), reasons=reasons)
 
 
 def _judge(
-    tx: Connection, action: Action, hold: Hold, account: Account, reported: Reported, now: datetime
+    tx: Connection,
+    action: Action,
+    hold: Hold,
+    account: Account,
+    reported: Reported,
+    by: Principal,
+    now: datetime,
 ) -> _Judgement:
     ruling = policies.of_agent(tx, action.agent_id)
     measured = _measure(tx, action, hold, ruling, account, reported, now)
-    approval = _approval(tx, action, measured, ruling, now)
+    approval = _approval(tx, action, measured, ruling, by, now)
     if approval is not None:
         measured = replace(measured, approved_micros=measured.whole_micros(action))
     verdict = review(action, ruling, measured, now)
@@ -239,7 +278,12 @@ def _used(tx: Connection, account: Account, since: datetime, until: datetime) ->
 
 
 def _approval(
-    tx: Connection, action: Action, measured: Measured, ruling: Sequence[Policy], now: datetime
+    tx: Connection,
+    action: Action,
+    measured: Measured,
+    ruling: Sequence[Policy],
+    by: Principal,
+    now: datetime,
 ) -> Approval | None:
     """The approval that lets an action cost so much; None where nobody has to approve, or nobody did."""
     if not is_whole(action.amount_micros):
@@ -256,7 +300,7 @@ def _approval(
         currency=action.currency,
     )
     try:
-        return approvals.find(tx, need, now=now)
+        return approvals.find(tx, need, by=by, now=now)
     except NotEligible:
         return None
 

@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Select, bindparam, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Numeric,
+    Select,
+    bindparam,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from gaelp_ray.domain.agents import Agent, AgentStatus, AgentType, AgentVersion, NewAgent, VersionSpec
@@ -15,6 +26,7 @@ from gaelp_ray.domain.windows import ALWAYS, Period
 from gaelp_ray.store import rows
 from gaelp_ray.store.lists import left_out, small
 from gaelp_ray.store.tables import account_limits, account_windows, agent_versions, agents
+from gaelp_ray.store.tables.ledger import WINDOW_PART
 
 
 @dataclass(frozen=True)
@@ -54,7 +66,7 @@ _limit = (
     .scalar_subquery()
 )
 _spent = (
-    select(account_windows.c.posted_micros)
+    select(account_windows.c.posted_micros + account_windows.c.posted_parts * literal(WINDOW_PART, Numeric))
     .where(
         account_windows.c.account_id == agents.c.account_id,
         account_windows.c.period == Period.TOTAL,

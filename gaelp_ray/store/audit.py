@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, text, update
+from sqlalchemy import Connection, func, insert, select, text, update
 
 from gaelp_ray.domain.audit import Record, Seal, Sealed, seal
 from gaelp_ray.store.tables import audit_head, audit_records
@@ -83,6 +84,28 @@ def page(
     if action is not None:
         query = query.where(columns.action == action)
     return [_sealed(row) for row in connection.execute(query)]
+
+
+def last(connection: Connection, *, subject: str, actions: Collection[str] = ()) -> int:
+    """The number of the last record of a subject, of one of these actions; 0 where there is none."""
+    columns = audit_records.c
+    query = select(func.coalesce(func.max(columns.seq), 0)).where(columns.subject == subject)
+    if actions:
+        query = query.where(columns.action.in_(actions))
+    return int(connection.execute(query).scalar_one())
+
+
+def told(
+    connection: Connection, *, subject: str, actions: Collection[str], after: int
+) -> list[dict[str, Any]]:
+    """The state after these actions on a subject, by records with numbers above ``after``."""
+    columns = audit_records.c
+    query = (
+        select(columns.after)
+        .where(columns.subject == subject, columns.seq > after, columns.action.in_(actions))
+        .order_by(columns.seq)
+    )
+    return [json.loads(text) for text in connection.execute(query).scalars() if text is not None]
 
 
 def between(connection: Connection, *, since: datetime, until: datetime) -> list[Sealed]:

@@ -19,12 +19,12 @@ def holds(connection: Connection, *, since: datetime, until: datetime) -> list[A
 
 
 _SPEND = """
-    SELECT a.id AS account_id, a.scope, a.subject, a.currency, a.money, sum(e.posted_micros)::bigint AS posted
+    SELECT a.id AS account_id, a.scope, a.subject, a.currency, a.money, sum(e.posted_micros) AS posted
     FROM ledger_entries e JOIN accounts a ON a.id = e.account_id
     WHERE e.at >= :since AND e.at < :until
     GROUP BY a.id HAVING sum(e.posted_micros) <> 0 ORDER BY a.id"""
 _HOLDS = """
-    SELECT state, currency, count(*) AS count, sum(amount_micros + margin_micros)::bigint AS held,
-           sum(coalesce(reported_micros, posted_micros))::bigint AS posted
+    SELECT state, currency, count(*) AS count, sum(amount_micros::numeric + margin_micros) AS held,
+           sum(coalesce(reported_micros, posted_micros)) AS posted
     FROM money_holds WHERE created_at >= :since AND created_at < :until
     GROUP BY state, currency ORDER BY state, currency"""

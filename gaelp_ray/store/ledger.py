@@ -43,12 +43,14 @@ from gaelp_ray.domain.ledger import (
     Void,
     refusal,
 )
+from gaelp_ray.domain.money import MAX_MICROS
 from gaelp_ray.domain.switches import Board
 from gaelp_ray.domain.windows import Period, Window, gaps
 from gaelp_ray.store import accounts as account_store
 from gaelp_ray.store import switches as switch_store
 from gaelp_ray.store.engine import LostRace
 from gaelp_ray.store.tables import jobs, ledger_operations, money_holds, overdue_holds
+from gaelp_ray.store.tables.ledger import WINDOW_PART
 
 #: How long a hold that could not be ended is left alone, the first time and at most.
 _FIRST_WAIT, _LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=1)
@@ -140,6 +142,16 @@ def get_holds(connection: Connection, keys: Iterable[str]) -> dict[str, HeldMone
     return _holds(connection, keys)
 
 
+def answers(connection: Connection, keys: Iterable[str]) -> dict[str, Answer]:
+    """By key, of those under which something was answered."""
+    return _answers(connection, keys)
+
+
+def add_answer(tx: Connection, key: str, answer: Answer, *, now: datetime) -> None:
+    """Keep an answer that changes nothing else. Raises ``LostRace`` as ``write`` does."""
+    write(tx, Changes(now, answers={key: answer}))
+
+
 def get_hold(connection: Connection, key: str) -> HeldMoney | None:
     return _holds(connection, {key}).get(key)
 
@@ -169,11 +181,25 @@ def read_windows(connection: Connection, needed: Iterable[Usage]) -> dict[UsageK
 def _usages(rows: Iterable[Any], asked: Iterable[Usage]) -> dict[UsageKey, Usage]:
     limits = {(usage.account_id, usage.period): usage.limit_micros for usage in asked}
     found = {}
-    for account_id, name, starts_at, ends_at, *counted in rows:
+    for account_id, name, starts_at, ends_at, pending, posted, pending_parts, posted_parts, *told in rows:
         period = _PERIODS[name]
         span, limit = Window(starts_at, ends_at), limits[account_id, period]
-        found[account_id, period, starts_at] = Usage(account_id, period, span, limit, *counted)
+        sums = _whole(pending, pending_parts), _whole(posted, posted_parts)
+        found[account_id, period, starts_at] = Usage(account_id, period, span, limit, *sums, *told)
     return found
+
+
+def _whole(micros: int, parts: int) -> int:
+    """A sum as it is stored, in one number."""
+    return int(micros) + parts * WINDOW_PART
+
+
+def _parted(micros: int) -> tuple[int, int]:
+    """A sum as it is stored: what its column holds of it, and the parts beyond."""
+    if abs(micros) <= MAX_MICROS:
+        return micros, 0
+    parts, rest = divmod(micros, WINDOW_PART)
+    return rest, parts
 
 
 def present(connection: Connection, empty: Sequence[Usage], *, now: datetime) -> list[Usage]:
@@ -237,9 +263,9 @@ def _holds(connection: Connection, keys: Iterable[str]) -> dict[str, HeldMoney]:
     return {row.key: _held(row) for row in connection.execute(query).all()}
 
 
-def _answers(tx: Connection, keys: Iterable[str]) -> dict[str, Answer]:
+def _answers(connection: Connection, keys: Iterable[str]) -> dict[str, Answer]:
     query = select(ledger_operations).where(ledger_operations.c.key == func.any(list(keys)))
-    return {row.key: _answer(row) for row in tx.execute(query).all()}
+    return {row.key: _answer(row) for row in connection.execute(query).all()}
 
 
 def _existing_jobs(tx: Connection, job_ids: set[int]) -> frozenset[int]:
@@ -295,8 +321,8 @@ _WINDOW = f"{_WINDOW_KEY}, ends_at timestamptz, since timestamptz"
 # The bound ``since`` is for the index; the others are exact.
 _WINDOWS = _rows(
     """
-    SELECT w.account_id, w.period, w.starts_at, w.ends_at, w.pending_micros, w.posted_micros, w.told_percent,
-           w.breached_at, w.told_limit_micros
+    SELECT w.account_id, w.period, w.starts_at, w.ends_at, w.pending_micros, w.posted_micros,
+           w.pending_parts, w.posted_parts, w.told_percent, w.breached_at, w.told_limit_micros
     FROM :rows
     JOIN account_windows w ON w.account_id = rows.account_id AND w.period = rows.period
         AND w.starts_at > rows.since AND w.starts_at < rows.ends_at AND w.ends_at > rows.starts_at
@@ -306,7 +332,7 @@ _WINDOWS = _rows(
 _ADD_UP = _rows(
     """
     SELECT rows.account_id, rows.period, rows.starts_at, rows.ends_at,
-           coalesce(sum(e.pending_micros), 0)::bigint, coalesce(sum(e.posted_micros), 0)::bigint
+           coalesce(sum(e.pending_micros), 0), coalesce(sum(e.posted_micros), 0), 0, 0
     FROM :rows
     LEFT JOIN ledger_entries e ON e.account_id = rows.account_id
         AND e.counted_at >= rows.starts_at AND e.counted_at < rows.ends_at
@@ -317,15 +343,18 @@ _ADD_UP = _rows(
 _SET_WINDOWS = _rows(
     """
     INSERT INTO account_windows (account_id, period, starts_at, ends_at, pending_micros, posted_micros,
-                                 told_percent, breached_at, told_limit_micros)
-    SELECT account_id, period, starts_at, ends_at, pending, posted, told, breached_at, told_limit FROM :rows
+                                 pending_parts, posted_parts, told_percent, breached_at, told_limit_micros)
+    SELECT account_id, period, starts_at, ends_at, pending, posted, pending_parts, posted_parts, told,
+           breached_at, told_limit
+    FROM :rows
     ON CONFLICT (account_id, period, starts_at) DO UPDATE
     SET pending_micros = excluded.pending_micros, posted_micros = excluded.posted_micros,
+        pending_parts = excluded.pending_parts, posted_parts = excluded.posted_parts,
         told_percent = excluded.told_percent, breached_at = excluded.breached_at,
         told_limit_micros = excluded.told_limit_micros
     """,
-    f"{_WINDOW_KEY}, ends_at timestamptz, pending bigint, posted bigint, told int, breached_at timestamptz, "
-    "told_limit bigint",
+    f"{_WINDOW_KEY}, ends_at timestamptz, pending bigint, posted bigint, pending_parts bigint, "
+    "posted_parts bigint, told int, breached_at timestamptz, told_limit bigint",
 )
 _ADD_ALERTS = _rows(
     """
@@ -453,10 +482,14 @@ def _window_row(usage: Usage) -> dict[str, Any]:
 
 
 def _usage_row(usage: Usage) -> dict[str, Any]:
+    pending, pending_parts = _parted(usage.pending_micros)
+    posted, posted_parts = _parted(usage.posted_micros)
     return _window_key(usage) | {
         "ends_at": usage.window.ends_at,
-        "pending": usage.pending_micros,
-        "posted": usage.posted_micros,
+        "pending": pending,
+        "posted": posted,
+        "pending_parts": pending_parts,
+        "posted_parts": posted_parts,
         "told": usage.told_percent,
         "breached_at": usage.breached_at,
         "told_limit": usage.told_limit_micros,
@@ -468,5 +501,8 @@ def _alert_row(alert: Alert) -> dict[str, Any]:
     return _usage_row(usage) | {
         "percent": alert.percent,
         "limit_micros": usage.limit_micros,
+        # As much as a row of an alert can say; the window itself says all.
+        "pending": min(usage.pending_micros, MAX_MICROS),
+        "posted": min(usage.posted_micros, MAX_MICROS),
         "at": alert.at,
     }

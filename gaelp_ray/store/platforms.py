@@ -8,7 +8,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, or_, select, text, true
+from sqlalchemy import ColumnElement, Connection, or_, select, text, true
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as upsert
 
@@ -50,10 +50,22 @@ def latest(
     columns = platform_reports.c
     own = columns.platform.in_(_spellings(connection, platform))
     touched = select(columns.order_key).where(own, columns.received_at >= since, columns.received_at < until)
+    return _latest(
+        connection, platform, or_(columns.order_key.in_(touched), columns.order_key.in_(list(placed)))
+    )
+
+
+def latest_of(connection: Connection, platform: str, order_keys: Sequence[str]) -> list[DeliveryReport]:
+    """The report that counts of each of these orders."""
+    return _latest(connection, platform, platform_reports.c.order_key.in_(list(order_keys)))
+
+
+def _latest(connection: Connection, platform: str, meant: ColumnElement[bool]) -> list[DeliveryReport]:
+    columns = platform_reports.c
     query = (
         select(platform_reports)
         .ext(distinct_on(columns.order_key))
-        .where(own, or_(columns.order_key.in_(touched), columns.order_key.in_(list(placed))))
+        .where(columns.platform.in_(_spellings(connection, platform)), meant)
         .order_by(columns.order_key, columns.number.desc(), columns.received_at, columns.platform)
     )
     return [_report(row) for row in connection.execute(query)]

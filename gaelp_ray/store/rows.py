@@ -105,7 +105,7 @@ def agent(row: Row[Any]) -> Agent:
         description=row.description,
         account_id=row.account_id,
         budget_limit_micros=row.budget_limit_micros,
-        budget_spent_micros=row.budget_spent_micros or 0,
+        budget_spent_micros=int(row.budget_spent_micros or 0),
         current=version(row),
         created_at=row.created_at,
         updated_at=row.updated_at,

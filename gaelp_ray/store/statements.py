@@ -145,20 +145,26 @@ _PROOFS = {
     "window": """
         SELECT format('account %s, %s from %s', w.account_id, w.period, w.starts_at) AS subject,
                format('pending %s, posted %s', s.pending, s.posted) AS expected,
-               format('pending %s, posted %s', w.pending_micros, w.posted_micros) AS found
-        FROM account_windows w CROSS JOIN LATERAL (
+               format('pending %s, posted %s', w.pending, w.posted) AS found
+        FROM (
+            SELECT account_id, period, starts_at, ends_at,
+                   pending_micros + pending_parts * 4611686018427387904::numeric AS pending,
+                   posted_micros + posted_parts * 4611686018427387904::numeric AS posted
+            FROM account_windows
+        ) w CROSS JOIN LATERAL (
             SELECT coalesce(sum(pending_micros), 0) AS pending, coalesce(sum(posted_micros), 0) AS posted
             FROM ledger_entries e
             WHERE e.account_id = w.account_id AND e.counted_at >= w.starts_at AND e.counted_at < w.ends_at
         ) s
-        WHERE (w.pending_micros, w.posted_micros) <> (s.pending, s.posted)
+        WHERE (w.pending, w.posted) <> (s.pending, s.posted)
         ORDER BY w.account_id, w.starts_at""",
     "hold": """
         SELECT h.key AS subject, format('pending %s, posted %s', h.pending, h.posted) AS expected,
                format('account %s: pending %s, posted %s', h.account_id, h.sum_pending, h.sum_posted) AS found
         FROM (
             SELECT m.key, part.account_id,
-                   CASE m.state WHEN 'pending' THEN m.amount_micros + m.margin_micros ELSE 0 END AS pending,
+                   CASE m.state WHEN 'pending' THEN m.amount_micros::numeric + m.margin_micros ELSE 0 END
+                       AS pending,
                    coalesce(m.reported_micros, m.posted_micros) AS posted,
                    coalesce(sum(e.pending_micros), 0) AS sum_pending,
                    coalesce(sum(e.posted_micros), 0) AS sum_posted
@@ -170,7 +176,7 @@ _PROOFS = {
         ORDER BY h.key, h.account_id""",
     "job": """
         SELECT h.key AS subject, format('no money held for job %s, which is %s', j.id, j.state) AS expected,
-               format('%s micros', h.amount_micros + h.margin_micros) AS found
+               format('%s micros', h.amount_micros::numeric + h.margin_micros) AS found
         FROM money_holds h JOIN jobs j ON j.id = h.job_id
         WHERE h.state = 'pending' AND j.state = ANY(:ended) AND h.expires_at > :now
         ORDER BY h.key""",

@@ -216,14 +216,7 @@ async def correct(budget_id: Id, body: CorrectionIn, caller: Caller) -> Response
     What was spent of a hold is corrected under its `hold_key`: then a report of its platform finds the
     correction booked already, and does not book it again.
     """
-    caller.require_admin()
-    held = None if body.hold_key is None else await booking.find(caller, budget_id, body.hold_key)
-    receipt = await booking.book(
-        caller,
-        budget_id,
-        body.campaign,
-        lambda purse: body.correction(keys.stored(caller, body.key), purse, held),
-    )
+    receipt = await booking.correct(caller, budget_id, body)
     return json_response(ReceiptOut.of(receipt, partial(keys.shown, caller)), 201)
 
 

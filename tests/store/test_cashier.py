@@ -9,10 +9,13 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import pytest
+from sqlalchemy import text
 
 from gaelp_ray.actors import loops
 from gaelp_ray.actors.cashier import Cashier
+from gaelp_ray.domain.access import Principal
 from gaelp_ray.domain.agents import AgentType
+from gaelp_ray.domain.approvals import NewApproval, Purpose
 from gaelp_ray.domain.attempts import LaunchOrder
 from gaelp_ray.domain.errors import (
     BudgetExceeded,
@@ -26,7 +29,7 @@ from gaelp_ray.domain.errors import (
     InvalidInput,
     Unavailable,
 )
-from gaelp_ray.domain.ledger import HoldState, Money, Request, Scope, Settle
+from gaelp_ray.domain.ledger import Correct, HoldState, Money, Request, Scope, Settle
 from gaelp_ray.domain.platforms import DeliveryReport, Placement
 from gaelp_ray.domain.safety.policies import Attach, Attachment
 from gaelp_ray.domain.switches import SwitchScope, Target
@@ -35,6 +38,7 @@ from gaelp_ray.services import agents, ledger, members, policies, reviews, switc
 from gaelp_ray.store.engine import Store
 from gaelp_ray.training.budget import Lease
 from gaelp_ray.training.orders import Proposal, Ruling, Standing
+from tests import evidence
 from tests.bank import Bank
 from tests.builders import ADMIN, ANN, T0, World, an_agent, an_order
 
@@ -69,11 +73,11 @@ class Guard:
         self._answer()
         return self._store.transact(ledger.apply, requests, now=T0)
 
-    def _admit(self, action: Any, hold: Any, reported: Any) -> Any:
+    def _admit(self, action: Any, hold: Any, reported: Any, by: Any) -> Any:
         self.asked.append(hold)
         try:
             self._answer()
-            return self._store.transact(reviews.admit, action, hold, reported=reported, now=T0)
+            return self._store.transact(reviews.admit, action, hold, reported=reported, by=by, now=T0)
         except GaelpError as refused:
             return refused
 
@@ -385,3 +389,51 @@ def test_a_margin_must_be_a_whole_percent(till: Counter, percent: Any) -> None:
     till.order = replace(till.order, config={"platform": {"name": "sandbox", "margin_percent": percent}})
     with pytest.raises(InvalidInput, match="margin_percent"):
         till.place(10)
+
+
+def test_a_final_report_counts_what_was_corrected_before(till: Counter) -> None:
+    key = till.place(50).order_key
+    more = Correct(
+        key="by hand", account_ids=(till.account,), currency="USD", delta_micros=2, counted_at=T0,
+        reason="a click more", hold_key=key,
+    )  # fmt: skip
+    till.ask(more)
+    till.receive(key, 12)
+    assert till.used(till.account) == (0, 12)
+    till.receive(key, 12)
+    assert till.used(till.account) == (0, 12)
+    assert till.differences() == []
+
+
+def test_a_final_report_below_what_was_corrected_gives_the_rest_back(till: Counter) -> None:
+    key = till.place(50).order_key
+    more = Correct(
+        key="by hand", account_ids=(till.account,), currency="USD", delta_micros=20, counted_at=T0,
+        reason="too much", hold_key=key,
+    )  # fmt: skip
+    till.ask(more)
+    till.receive(key, 12)
+    assert till.used(till.account) == (0, 12)
+    assert till.differences() == []
+
+
+def test_more_than_was_held_is_settled_as_reported(till: Counter) -> None:
+    key = till.place(50).order_key
+    till.receive(key, 70)
+    assert till.used(till.account) == (0, 70)
+
+
+def test_the_vote_of_a_jobs_owner_lets_none_of_its_orders_pass(till: Counter) -> None:
+    till.rule({"rule": "approval_above", "amount_micros": 10, "people": 2})
+    new = NewApproval(
+        purpose=Purpose.SPEND, subject=f"agent {till.agent.id}", amount_micros=90, currency="USD",
+        reason="r", ttl=MINUTE,
+    )  # fmt: skip
+    evidence.approved(till.store, new, now=T0, asks=ANN, voters=(Principal("olive"), Principal("pete")))
+    with till.store.engine.begin() as tx:
+        tx.execute(text("UPDATE jobs SET owner = 'olive' WHERE id = :id"), {"id": till.order.job_id})
+    with pytest.raises(Denied):
+        till.place(50)
+    with till.store.engine.begin() as tx:
+        tx.execute(text("UPDATE jobs SET owner = 'ann' WHERE id = :id"), {"id": till.order.job_id})
+    assert till.place(50, "b").amount_micros == 50

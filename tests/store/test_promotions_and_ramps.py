@@ -14,7 +14,7 @@ import pytest
 from gaelp_ray.actors.budget_guard import BudgetGuard
 from gaelp_ray.config import Settings
 from gaelp_ray.domain.access import Principal
-from gaelp_ray.domain.agents import AgentType
+from gaelp_ray.domain.agents import AgentStatus, AgentType
 from gaelp_ray.domain.approvals import NewApproval, Purpose
 from gaelp_ray.domain.errors import Conflict, Forbidden, InvalidInput, NotEligible, NotFound
 from gaelp_ray.domain.jobs import NewJob
@@ -573,3 +573,54 @@ def test_who_approves_sees_the_evidence(launch: Launch) -> None:
     assert seen(dan) == seen(ANN) == 1
     with pytest.raises(NotFound):
         launch.promote(by=dan)
+
+
+def test_a_version_that_was_current_in_between_ends_the_ramp(promoted: Launch) -> None:
+    ramp = promoted.start()
+    promoted.wait(HOUR)
+    for version in ("1.0.0", "2.0.0"):
+        promoted.store.transact(agents.roll_back, promoted.agent.id, version, by=ANN, now=promoted.now)
+    assert promoted.advance(ramp, 9, 9) == ("rolled_back", 0)
+    assert "was made current" in promoted.store.read(ramps.get, ramp.id).ramp.reason
+    assert promoted.current() == promoted.old
+
+
+def test_a_new_version_that_was_taken_back_ends_the_ramp(promoted: Launch) -> None:
+    ramp = promoted.start()
+    given: dict[str, Any] = {"by": ANN, "now": promoted.now}
+    promoted.store.transact(agents.add_version, promoted.agent.id, a_version("3.0.0"), **given)
+    promoted.store.transact(agents.roll_back, promoted.agent.id, "2.0.0", **given)
+    assert promoted.advance(ramp, 9, 9) == ("rolled_back", 0)
+
+
+def test_the_ramps_own_version_made_current_again_changes_nothing(promoted: Launch) -> None:
+    ramp = promoted.start()
+    promoted.store.transact(agents.roll_back, promoted.agent.id, "2.0.0", by=ANN, now=promoted.now)
+    promoted.wait(HOUR)
+    assert promoted.advance(ramp, 9, 9) == ("ramping", 500)
+
+
+def test_a_ramp_of_a_paused_agent_does_not_go_up(promoted: Launch) -> None:
+    def status(wanted: AgentStatus) -> None:
+        promoted.store.transact(agents.change, promoted.agent.id, by=ANN, now=promoted.now, status=wanted)
+
+    ramp = promoted.start()
+    status(AgentStatus.PAUSED)
+    promoted.wait(HOUR)
+    assert promoted.advance(ramp, 9, 9) == ("canary", 100)
+    status(AgentStatus.ACTIVE)
+    assert promoted.advance(ramp, 9, 9) == ("canary", 100), "its stage begins anew"
+    promoted.wait(HOUR)
+    assert promoted.advance(ramp, 9, 9) == ("ramping", 500)
+    status(AgentStatus.PAUSED)
+    status(AgentStatus.ACTIVE)
+    promoted.wait(HOUR)
+    assert promoted.advance(ramp, 9, 9) == ("ramping", 500), "a pause between two looks counts too"
+    status(AgentStatus.PAUSED)
+    assert promoted.advance(ramp, 0, 0) == ("rolled_back", 0), "bad values end it all the same"
+
+
+def test_the_end_of_its_agent_ends_a_ramp(promoted: Launch) -> None:
+    ramp = promoted.start()
+    promoted.store.transact(agents.delete, promoted.agent.id, by=ANN, now=promoted.now)
+    assert promoted.advance(ramp, 9, 9) == ("rolled_back", 0)

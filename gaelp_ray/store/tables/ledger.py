@@ -40,6 +40,9 @@ accounts = Table(
     UniqueConstraint("scope", "subject", "currency", "money"),
 )
 
+#: A sum of a window is ``micros + parts * WINDOW_PART``, and has no parts while it fits without.
+WINDOW_PART = 2**62
+
 account_limits = Table(
     "account_limits",
     metadata,
@@ -82,6 +85,10 @@ account_windows = Table(
     at_column("ends_at"),
     Column("pending_micros", BigInteger, nullable=False),
     Column("posted_micros", BigInteger, nullable=False),
+    #: What a sum has beyond what its column holds, in parts of ``WINDOW_PART``. In columns of their own, so
+    #: that processes of the version before go on with all sums that they can count.
+    Column("pending_parts", BigInteger, nullable=False, server_default="0"),
+    Column("posted_parts", BigInteger, nullable=False, server_default="0"),
     Column("told_percent", Integer, nullable=False, server_default="0"),
     #: The limit of which it was told; NULL: nothing was told, or before limits were noted.
     Column("told_limit_micros", BigInteger),

@@ -25,6 +25,7 @@ from gaelp_ray.domain.errors import (
     Unavailable,
 )
 from gaelp_ray.domain.ledger import (
+    Account,
     AtExpiry,
     Correct,
     Entry,
@@ -47,7 +48,7 @@ from gaelp_ray.domain.ledger import (
 from gaelp_ray.domain.safety.verdicts import Action, Allow, Clip, Deny, Halt, Reason, Severity
 from gaelp_ray.domain.windows import ALWAYS
 from gaelp_ray.services import budgets as service
-from gaelp_ray.services import statements
+from gaelp_ray.services import ledger, statements
 from gaelp_ray.services.budgets import Ask, Purse
 from gaelp_ray.services.reviews import Admission, Reported
 from serve_app import auth
@@ -98,6 +99,11 @@ class Replica:
         )
         monkeypatch.setattr(service, "require_eligible", self._require_eligible)
         monkeypatch.setattr(service, "visible", lambda *_a, **_k: self.account)
+        monkeypatch.setattr(service, "purse_again", self._purse_again)
+        #: Keys that were answered before.
+        self.answered: set[str] = set()
+        monkeypatch.setattr(ledger, "answered", lambda _, keys: frozenset(self.answered & set(keys)))
+        monkeypatch.setattr(ledger, "carried_out", lambda _, keys: frozenset(self.answered & set(keys)))
         self.ineligible: GaelpError | None = None
         self.http = Http(create_app(body_limit_bytes=100_000))
 
@@ -117,6 +123,9 @@ class Replica:
             self.account, (3, 7), operates=ask.by.user in self.operators, own_ids=(7,), campaign=ask.campaign
         )
 
+    def _purse_again(self, _: Any, ask: Ask) -> Purse:
+        return Purse(self.account, (3, 7), own_ids=(7,), campaign=ask.campaign, again=True)
+
     async def _hold(self, key: str) -> HeldMoney | None:
         return self.holds.get(key)
 
@@ -125,15 +134,15 @@ class Replica:
         self.asked.extend(requests)
         return [self.outcome(request) for request in requests]
 
-    async def _admit(self, action: Action, hold: Hold, reported: Reported) -> Admission:
+    async def _admit(self, action: Action, hold: Hold, reported: Reported, by: Principal) -> Admission:
         self.admitted.append((action, hold, reported))
         return self.admission(action, hold)
 
     async def _read(self, query: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return query(None, *args, **kwargs)
 
-    def _require_eligible(self, *_: Any) -> None:
-        if self.ineligible is not None:
+    def _require_eligible(self, _connection: Any, _account: Account, key: str) -> None:
+        if self.ineligible is not None and key not in self.answered:
             raise self.ineligible
 
 
@@ -480,7 +489,8 @@ def ask(monkeypatch: pytest.MonkeyPatch, answer: Callable[[], Any]) -> Any:
     api.actors = SimpleNamespace(guard=lambda _ids: guard)  # type: ignore[assignment]
     hold = Hold(key="k", account_ids=(7,), currency="EUR", amount_micros=5, ttl=timedelta(minutes=1))
     if answer is refusing:
-        return asyncio.run(api.admit(Action(agent_id=9, currency="EUR", amount_micros=5), hold, Reported()))
+        action = Action(agent_id=9, currency="EUR", amount_micros=5)
+        return asyncio.run(api.admit(action, hold, Reported(), Principal("ann")))
     return asyncio.run(api.book([hold], [7]))
 
 
@@ -546,7 +556,7 @@ def test_a_hold_that_is_there_is_answered_again_though_its_agent_may_hold_no_mor
     body = {"key": "k", "amount_micros": 5, "action": {"bid_micros": 1}}
     real.ineligible = NotEligible("Agent 9 is paused.")
     assert real.send("POST", "/7/holds", body).status_code == 409
-    real.held("user ann k")
+    real.answered.add("user ann k")
     assert real.send("POST", "/7/holds", body).status_code == 201
 
 
