@@ -79,6 +79,7 @@ async def report(
 ) -> Response:
     """Spend, holds, violations, approvals, changes of limits and all other changes. Auditors only."""
     now = datetime.now(UTC)
+    periods.check(since, until)
     periods.begun(since, now)
     found = await context().read(compliance.report, since=since, until=until, by=caller, now=now)
     if form == "csv":

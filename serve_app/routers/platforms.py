@@ -56,6 +56,7 @@ async def list_differences(
     Orders that are `placed` are found too where the platform says nothing of them. Operators and auditors.
     """
     now = datetime.now(UTC)
+    periods.check(since, until)
     periods.begun(since, now)
     found = await context().read(
         service.differences,
@@ -73,6 +74,7 @@ async def list_differences(
 async def reconcile(name: Name, body: PeriodIn, caller: Caller) -> Response:
     """Settle and correct the ledger to what the platform reports; again nothing changes. Operators only."""
     now = datetime.now(UTC)
+    periods.check(body.since, body.until)
     periods.begun(body.since, now)
     outcomes = await context().transact(
         service.book, name, since=body.since, until=body.until, now=now, by=caller

@@ -260,21 +260,21 @@ def test_only_an_active_real_deployment_with_a_promoted_version_spends_real_mone
     account = house.budget(Scope.AGENT, str(agent.id), money=Money.REAL)
     assert house.purse(account, ANN).gated
     with pytest.raises(NotEligible, match="not promoted"):
-        house.store.read(budgets.require_eligible, account)
+        house.store.read(budgets.require_eligible, account, "h")
 
     promoted(house, agent)
-    house.store.read(budgets.require_eligible, account)
+    house.store.read(budgets.require_eligible, account, "h")
 
     house.store.transact(agents.change, agent.id, by=ANN, now=house.now, status=AgentStatus.PAUSED)
     with pytest.raises(NotEligible, match="paused"):
-        house.store.read(budgets.require_eligible, account)
+        house.store.read(budgets.require_eligible, account, "h")
 
 
 def test_an_agent_of_another_type_spends_no_real_money(house: House) -> None:
     agent = house.register(AgentType.RESEARCH)
     account = house.budget(Scope.AGENT, str(agent.id), money=Money.REAL)
     with pytest.raises(NotEligible, match="real deployment"):
-        house.store.read(budgets.require_eligible, account)
+        house.store.read(budgets.require_eligible, account, "h")
     assert not house.purse(house.budget(Scope.AGENT, str(agent.id)), ANN).gated
 
 

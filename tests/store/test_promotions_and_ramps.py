@@ -623,4 +623,4 @@ def test_a_ramp_of_a_paused_agent_does_not_go_up(promoted: Launch) -> None:
 def test_the_end_of_its_agent_ends_a_ramp(promoted: Launch) -> None:
     ramp = promoted.start()
     promoted.store.transact(agents.delete, promoted.agent.id, by=ANN, now=promoted.now)
-    assert promoted.advance(ramp, 9, 9) == ("rolled_back", 0)
+    assert promoted.advance(ramp) == ("rolled_back", 0)
