@@ -89,6 +89,7 @@ def _become(
     """Turn into the training process, in a session of its own."""
     try:
         os.setsid()
+        _reset_signals()
         _prctl(_SET_PDEATHSIG, _SIGKILL)
         if data_limit:
             _limit_data(data_limit)
@@ -99,6 +100,14 @@ def _become(
         os.write(fails, b"%d" % (error.errno or 0))
     finally:
         os._exit(127)
+
+
+def _reset_signals() -> None:
+    """What the service was started with, such as the ignored SIGINT of a background job, is its own affair."""
+    with contextlib.suppress(AttributeError):
+        system = ctypes.CDLL(None)
+        for number in range(1, 65):
+            system.signal(number, None)
 
 
 def _limit_data(most: int) -> None:

@@ -46,6 +46,16 @@ def test_its_exit_status_is_known(tmp_path: Path, script: str) -> None:
     assert finish(shell(tmp_path, script)) == expected[script]
 
 
+def test_signals_mean_to_it_what_they_usually_mean(tmp_path: Path) -> None:
+    """Also where the service was started as a background job, for which a shell ignores SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process = shell(tmp_path, "kill -INT $$; sleep 600")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert finish(process) == -signal.SIGINT
+
+
 def test_its_status_is_known_also_to_who_looks_late(tmp_path: Path) -> None:
     """Its init process has said it, and has gone, before anybody listens."""
     process = shell(tmp_path, "exit 5")
