@@ -103,7 +103,7 @@ def _become(
 
 
 def _reset_signals() -> None:
-    """What the service was started with, such as the ignored SIGINT of a background job, is its own affair."""
+    """The service may have been started with other meanings: a background job ignores SIGINT."""
     with contextlib.suppress(AttributeError):
         system = ctypes.CDLL(None)
         for number in range(1, 65):
