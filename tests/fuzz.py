@@ -34,6 +34,8 @@ def run(url: str, token: str, *, seconds: int, seed: int) -> subprocess.Complete
     """Ask for so long; the exit status is 0 where nothing was found."""
     command = [
         str(Path(sys.executable).with_name("schemathesis")),
+        "--config-file",
+        str(Path(__file__).with_name("schemathesis.toml")),
         "run",
         f"{url}/openapi.json",
         "--header",

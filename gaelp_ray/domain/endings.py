@@ -95,10 +95,8 @@ def of_exit(left: Departure) -> Outcome:
 
 def _never_began(status: int, left: Departure) -> Outcome:
     if left.own_environment:
-        words = (
-            f"Python could not start with the job's environment and left with exit code {status}; the log "
-        )
-        words += "says why. Check `environment_vars` and `requirements`."
+        words = f"Python could not start with the job's environment and left with exit code {status}; "
+        words += "the log says why. Check `environment_vars` and `requirements`."
         return Outcome(EndCause.MISCONFIGURED, words, exit_code=status)
     words = f"Python could not start on the node and left with exit code {status}; the log says why."
     return Outcome(EndCause.NODE_LOST, words, exit_code=status, unexplained=True)

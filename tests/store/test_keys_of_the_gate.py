@@ -1,4 +1,4 @@
-"""One key is one operation for ever, whatever became of it; and a vote is never that of who does it."""
+"""A key names one operation, whatever became of it; and who does what was approved has no vote on it."""
 
 from __future__ import annotations
 

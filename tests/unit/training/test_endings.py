@@ -238,7 +238,7 @@ WAYS: dict[str, Way] = {
     ),
     "returns only what hides its class": gives("only what hides its class", None, "not Hidden", "cannot"),
     "returns a mapping of odd items": gives("odd items", {"m": "{}"}, "cannot be read"),
-    "returns what is listed as something else for ever": gives("endless lists", None, "nested more than 50"),
+    "returns lists of each other": gives("endless lists", None, "nested more than 50"),
     "returns shared lists": gives("shared lists", {"small": 1}, "more than 500,000 values"),
     "returns many shared lists": gives(
         "many shared lists", {}, "more than", "more than", "more than", "more than", "more than"

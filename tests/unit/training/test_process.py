@@ -82,12 +82,13 @@ def test_it_holds_its_channel_and_nothing_else_of_the_service(tmp_path: Path) ->
 
 
 def test_what_is_no_word_of_its_init_process_is_passed_over(tmp_path: Path) -> None:
-    process = shell(tmp_path, "sleep 0.2; exit 3")
+    process = shell(tmp_path, "until [ -e go ]; do sleep 0.01; done; exit 3")
     ours, theirs = socket.socketpair()
     real, process._control = process._control, ours
     theirs.sendall(b'{"kind": "end"} 1 2 3\n\xff\nexit\nexit soon\nstopped x\n\n')
     assert not process.wait(0.1)
     process._control = real
+    (tmp_path / "go").touch()
     assert finish(process) == 3
 
 
